@@ -1,0 +1,102 @@
+# shellcheck shell=bash
+#
+# How an initramfs is put together: a tree is staged, packed as one cpio, and several of them concatenated.
+# Sourced by build-image and nested; brings lib.sh with it.
+# Trusts: what prepare unpacked into the lab directory, and the shared libraries of this machine.
+
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# with_stage FUNCTION ARGUMENT…: runs the function with a fresh staging tree as first argument, and removes the tree.
+with_stage() (
+  what=$1
+  stage=$(mktemp -d "$lab/stage.XXXXXX")
+  trap 'rm -rf "$stage"' EXIT
+  chmod 755 "$stage"
+  shift
+  "$what" "$stage" "$@"
+)
+
+# pack_tree TREE FILE: one compressed cpio, owned by root, complete or not there.
+pack_tree() {
+  (cd "$1" && find . -print0 | LC_ALL=C sort -z | cpio --null --create --format=newc --owner=0:0 --quiet) |
+    gzip -1 >"$2.partial"
+  mv "$2.partial" "$2"
+}
+
+stage_busybox() {
+  local stage=$1 applet
+  mkdir -p "$stage"/{bin,sbin,dev,proc,sys,run,tmp,root,etc,lib,usr/bin,usr/sbin,usr/lib,var/lib}
+  cp "$lab/busybox/bin/busybox" "$stage/bin/busybox"
+  "$lab/busybox/bin/busybox" --list | while read -r applet; do
+    [ "$applet" = busybox ] || ln -s busybox "$stage/bin/$applet"
+  done
+  # The kernel calls the first by this name at boot, and the second when a module is asked for.
+  ln -s bin/busybox "$stage/init"
+  ln -s ../bin/busybox "$stage/sbin/modprobe"
+}
+
+# stage_modules STAGE NAME…: the modules and all they depend on, where modprobe looks for them.
+stage_modules() {
+  local stage=$1 release tree path
+  shift
+  release=$(manifest_value kernel)
+  tree=lib/modules/$release
+  module_closure "$lab/kernel/$tree" "$@" | while read -r path; do
+    mkdir -p "$stage/$tree/${path%/*}"
+    cp "$lab/kernel/$tree/$path" "$stage/$tree/$path"
+    # Later kernel packages compress their modules, and busybox has no decompressor for them.
+    case $path in *.xz) xz -d "$stage/$tree/$path" ;; esac
+  done
+  cp "$lab/kernel/$tree"/modules.{order,builtin,builtin.modinfo} "$stage/$tree/"
+  /sbin/depmod -b "$stage" "$release"
+}
+
+# Prints the file of every named module and of those it needs; a module that is built in has none.
+module_closure() {
+  local directory=$1
+  shift
+  awk -v wanted="$*" '
+    function name_of(path) { sub(/.*\//, "", path); sub(/\.ko.*/, "", path); gsub(/-/, "_", path); return path }
+    FILENAME ~ /modules\.builtin$/ { builtin[name_of($1)] = 1; next }
+    { sub(/:/, "", $1); file = $1; of[name_of(file)] = file; $1 = ""; needs[file] = $0 }
+    END {
+      count = split(wanted, names, " ")
+      for (i = 1; i <= count; i++) {
+        name = names[i]; gsub(/-/, "_", name)
+        if (name in builtin) continue
+        if (!(name in of)) { print "no module " name " in this kernel" > "/dev/stderr"; exit 1 }
+        take[of[name]] = 1
+        n = split(needs[of[name]], more, " ")
+        for (j = 1; j <= n; j++) take[more[j]] = 1
+      }
+      for (file in take) print file
+    }
+  ' "$directory/modules.builtin" "$directory/modules.dep"
+}
+
+# stage_program STAGE FILE PLACE: a program at PLACE in the tree, with the shared libraries it names.
+stage_program() {
+  local stage=$1 file=$2 place=$3 library
+  mkdir -p "$stage/${place%/*}"
+  cp -L "$file" "$stage/$place"
+  shared_libraries "$file" | while read -r library; do
+    [ -e "$stage$library" ] && continue
+    mkdir -p "$stage${library%/*}"
+    cp -L "$library" "$stage$library"
+  done
+}
+
+# A static program has none; ldd fails on it, and that is no fault.
+shared_libraries() {
+  { ldd "$1" 2>/dev/null || true; } | awk '
+    /not found/ { print $1 ": not found" > "/dev/stderr"; exit 1 }
+    $2 == "=>" && $3 ~ /^\// { print $3; next }
+    $1 ~ /^\// { print $1 }
+  '
+}
+
+# The key of a cached cpio: what went into it.
+key_of() {
+  { cat "$lab/MANIFEST" && find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 cat; } | sha256sum | cut -c 1-16
+}

@@ -1,0 +1,38 @@
+//! The one place that knows how a message's body becomes bytes: bincode with a limit.
+//!
+//! Called by `message` only. Trusts nothing: a body is read within [`PAYLOAD_LEN_MAX`], nothing is reserved
+//! before it is checked against what is there, and left-over bytes are an error. No wire type recurses.
+
+use crate::error::Malformed;
+use crate::limits::PAYLOAD_LEN_MAX;
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Writes `body`.
+///
+/// # Errors
+/// [`Malformed::TooLong`] when the body does not fit a frame: the caller built more than its types' limits allow.
+pub fn encode<T: Serialize>(what: &'static str, body: &T) -> Result<Vec<u8>, Malformed> {
+    let bytes = bincode::serde::encode_to_vec(body, CONFIG).map_err(|_| Malformed::Unwritable { what })?;
+    if bytes.len() > PAYLOAD_LEN_MAX {
+        return Err(Malformed::TooLong { what, got: bytes.len() as u64, max: PAYLOAD_LEN_MAX as u64 });
+    }
+    Ok(bytes)
+}
+
+/// Reads a whole body.
+///
+/// # Errors
+/// [`Malformed::Unreadable`] when it is not a `T` within its limits, [`Malformed::Leftover`] when bytes remain.
+pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Malformed> {
+    let (body, used) =
+        bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|_| Malformed::Unreadable { what })?;
+    match bytes.len().checked_sub(used) {
+        Some(0) => Ok(body),
+        left => Err(Malformed::Leftover { what, count: left.unwrap_or(0) }),
+    }
+}
+
+const CONFIG: Configuration<LittleEndian, Varint, Limit<PAYLOAD_LEN_MAX>> =
+    bincode::config::standard().with_limit::<PAYLOAD_LEN_MAX>();

@@ -1,0 +1,76 @@
+//! Every bound of the channel, with the lever it takes from an attacker and who enforces it.
+//!
+//! Called by every module of this crate and by both drivers; trusts nothing. The table in
+//! `docs/protocol.md` is compared with this file by a test.
+
+/// The oldest protocol version this code speaks.
+pub const VERSION_MIN: u16 = 0;
+/// The newest protocol version this code speaks. Version 0 may still change; from 1 on bytes are frozen.
+pub const VERSION_CURRENT: u16 = 0;
+
+/// The vsock port the manager listens on. Below 1024, so that no unprivileged process of the host can
+/// stand in for a manager that is down.
+pub const MANAGER_PORT: u32 = 707;
+/// The lowest source port the agent dials from: privileged, so no unprivileged process of the guest has it.
+pub const AGENT_PORT_MIN: u32 = 512;
+/// The highest source port the agent dials from.
+pub const AGENT_PORT_MAX: u32 = 1023;
+
+/// Bytes of the envelope in front of a payload: kind, flags, length, checksum.
+pub const HEADER_LEN: usize = 10;
+/// Payload bytes of the largest frame. A peer makes the other side reserve this much at most.
+pub const PAYLOAD_LEN_MAX: usize = 64 * 1024;
+/// Program or output bytes in one frame. Control waits for at most one of these in the sender's own buffer.
+pub const CHUNK_LEN_MAX: usize = 32 * 1024;
+/// Bulk bytes in flight per direction before the receiver has given credit: what a ring, a cancel or an
+/// urgent request can find in front of it.
+pub const BULK_WINDOW: u32 = 128 * 1024;
+
+/// Bytes of the largest program. Bounds the disk a request can take in the guest before it is verified.
+pub const PROGRAM_LEN_MAX: u64 = 64 * 1024 * 1024;
+/// Output bytes of one stream of one request that the guest spools; more is dropped and counted.
+pub const OUTPUT_LEN_MAX: u64 = 64 * 1024 * 1024;
+
+/// Bytes of a guest's name.
+pub const NAME_LEN_MAX: usize = 63;
+/// Arguments of one program, the program's own name included.
+pub const ARGS_MAX: usize = 1024;
+/// Environment variables of one program.
+pub const ENV_MAX: usize = 1024;
+/// Bytes of all arguments, variables and paths of one request: leaves room for the rest of an offer in a frame.
+pub const RUN_BYTES_MAX: usize = 48 * 1024;
+/// Bytes of a path sent over the channel; the kernel's own PATH_MAX with its final NUL.
+pub const PATH_LEN_MAX: usize = 4095;
+/// Bytes of any short text a peer may send: versions, rule texts. It is shown to people, escaped.
+pub const TEXT_LEN_MAX: usize = 256;
+/// Bytes of an interface's name: IFNAMSIZ without its NUL.
+pub const LINK_NAME_LEN_MAX: usize = 15;
+/// Links of one guest in an acknowledgement: more are cut and the cut is marked.
+pub const LINKS_MAX: usize = 256;
+
+/// Milliseconds the agent waits for a connection before it tries another source port.
+pub const CONNECT_MS_MAX: u64 = 300;
+/// Milliseconds from accept to a proved session; bounds what a silent peer can hold.
+pub const HANDSHAKE_MS_MAX: u64 = 5_000;
+/// Milliseconds between the manager's heartbeats.
+pub const HEARTBEAT_MS: u64 = 25_000;
+/// Milliseconds of silence after which a peer is gone.
+pub const SILENCE_MS_MAX: u64 = 60_000;
+/// Milliseconds a frame may take from its first byte to its last.
+pub const FRAME_MS_MAX: u64 = 10_000;
+/// Milliseconds without progress while program bytes are awaited.
+pub const FETCH_MS_MAX: u64 = 30_000;
+/// Milliseconds a write to the peer may make no progress.
+pub const WRITE_MS_MAX: u64 = 30_000;
+/// Milliseconds between an agent's tries while it has been disconnected for less than [`RETRY_EAGER_MS`].
+pub const RETRY_MS_MIN: u64 = 250;
+/// Milliseconds between an agent's tries, at most, with jitter, later on.
+pub const RETRY_MS_MAX: u64 = 5_000;
+/// Milliseconds after a loss during which the agent tries eagerly.
+pub const RETRY_EAGER_MS: u64 = 10_000;
+
+const _: () = assert!(CHUNK_LEN_MAX < PAYLOAD_LEN_MAX, "a chunk and its head must fit a frame");
+const _: () = assert!(CHUNK_LEN_MAX as u64 * 2 <= BULK_WINDOW as u64, "the window must hold two chunks");
+const _: () = assert!(RUN_BYTES_MAX < PAYLOAD_LEN_MAX, "a request must fit a frame");
+const _: () = assert!(HEARTBEAT_MS * 2 < SILENCE_MS_MAX, "one lost heartbeat must not end a session");
+const _: () = assert!(AGENT_PORT_MIN < AGENT_PORT_MAX && AGENT_PORT_MAX < 1024 && MANAGER_PORT < 1024);
