@@ -17,11 +17,16 @@ with_stage() (
   "$what" "$stage" "$@"
 )
 
-# pack_tree TREE FILE: one compressed cpio, owned by root, complete or not there.
+# pack_tree TREE FILE [FILTER…]: one cpio, owned by root, complete or not there; FILTER compresses it.
 pack_tree() {
-  (cd "$1" && find . -print0 | LC_ALL=C sort -z | cpio --null --create --format=newc --owner=0:0 --quiet) |
-    gzip -1 >"$2.partial"
-  mv "$2.partial" "$2"
+  local tree=$1 file=$2
+  shift 2
+  [ $# -gt 0 ] || set -- cat
+  (
+    cd "$tree"
+    find . -print0 | LC_ALL=C sort -z | cpio --null --create --format=newc --owner=0:0 --quiet
+  ) | "$@" >"$file.partial"
+  mv "$file.partial" "$file"
 }
 
 stage_busybox() {
@@ -34,6 +39,7 @@ stage_busybox() {
   # The kernel calls the first by this name at boot, and the second when a module is asked for.
   ln -s bin/busybox "$stage/init"
   ln -s ../bin/busybox "$stage/sbin/modprobe"
+  ln -s ../../bin/busybox "$stage/usr/bin/env"
 }
 
 # stage_modules STAGE NAME…: the modules and all they depend on, where modprobe looks for them.
@@ -49,7 +55,7 @@ stage_modules() {
     case $path in *.xz) xz -d "$stage/$tree/$path" ;; esac
   done
   cp "$lab/kernel/$tree"/modules.{order,builtin,builtin.modinfo} "$stage/$tree/"
-  /sbin/depmod -b "$stage" "$release"
+  depmod -b "$stage" "$release"
 }
 
 # Prints the file of every named module and of those it needs; a module that is built in has none.
@@ -96,7 +102,23 @@ shared_libraries() {
   '
 }
 
-# The key of a cached cpio: what went into it.
+# cached_part NAME INPUT…: prints the file of the cpio that pack_NAME makes, made once for the same inputs.
+cached_part() {
+  local name=$1 file
+  shift
+  mkdir -p "$lab/cache"
+  file=$lab/cache/$name-$(key_of "$@").cpio
+  [ -e "$file" ] || with_lock "cache-$name" make_part "$name" "$file"
+  printf '%s\n' "$file"
+}
+
+make_part() {
+  [ ! -e "$2" ] || return 0
+  find "$lab/cache" -name "$1-*" -mmin +60 -delete
+  run_step "packing the $1 part of the image" with_stage "pack_$1" "$2"
+}
+
+# The key of a cached part: the versions of the lab and the bytes that went into it.
 key_of() {
   { cat "$lab/MANIFEST" && find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 cat; } | sha256sum | cut -c 1-16
 }

@@ -7,6 +7,9 @@
 set -Eeuo pipefail
 shopt -s inherit_errexit
 
+# Not everybody has these on PATH, and mke2fs, depmod and nft are there.
+PATH=$PATH:/usr/sbin:/sbin
+
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 lab=${DOORBELL_LAB:-$root/target/lab}
 # shellcheck disable=SC2034 # read by the scripts that source this file
@@ -78,6 +81,39 @@ with_lock() {
     flock 9
     "$@" 9>&-
   ) 9>"$lab/$name.lock"
+}
+
+# make_disk FILE SIZE LABEL: an empty ext4 disk, sparse, complete or not there.
+make_disk() {
+  truncate -s "$2" "$1.partial"
+  mke2fs -q -F -t ext4 -m 0 -L "$3" "$1.partial"
+  mv "$1.partial" "$1"
+}
+
+# start_child LOG COMMAND…: in the background; it dies with this script even when the script is killed.
+start_child() {
+  local output=$1
+  shift
+  setpriv --pdeathsig KILL -- "$@" </dev/null >"$output" 2>&1 &
+}
+
+# stop_child PID: asks it to end, and insists after five seconds.
+stop_child() {
+  local tries
+  [ -n "$1" ] || return 0
+  kill "$1" 2>/dev/null || true
+  for ((tries = 0; tries < 100; tries++)); do
+    kill -0 "$1" 2>/dev/null || break
+    sleep 0.05
+  done
+  kill -KILL "$1" 2>/dev/null || true
+  wait "$1" 2>/dev/null || true
+}
+
+# For the traps of TERM and INT: a second signal would cut the clean-up of the EXIT trap short.
+end_with() {
+  trap '' TERM INT
+  exit "$1"
 }
 
 # manifest_value KEY: the version prepare recorded, or nothing.
