@@ -6,6 +6,7 @@
 use crate::error::Malformed;
 use crate::limits::PAYLOAD_LEN_MAX;
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::error::DecodeError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -25,14 +26,27 @@ pub fn encode<T: Serialize>(what: &'static str, body: &T) -> Result<Vec<u8>, Mal
 ///
 /// # Errors
 /// [`Malformed::Unreadable`] when it is not a `T` within its limits, [`Malformed::Leftover`] when bytes remain.
+/// A number may come in a longer form than it needs; all that binds bytes is computed from the value.
 pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Malformed> {
     let (body, used) =
-        bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|_| Malformed::Unreadable { what })?;
+        bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|error| unreadable(what, &error))?;
     match bytes.len().checked_sub(used) {
         Some(0) => Ok(body),
         left => Err(Malformed::Leftover { what, count: left.unwrap_or(0) }),
     }
 }
 
+/// The refusal in one line of bounded length: a constructor's own text where one refused, else the decoder's.
+fn unreadable(what: &'static str, error: &DecodeError) -> Malformed {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the decoder's other errors differ in their text only")]
+    let why = match error {
+        DecodeError::OtherString(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let one_line = why.chars().map(|c| if c.is_control() { ' ' } else { c });
+    Malformed::Unreadable { what, why: one_line.take(WHY_CHARS_MAX).collect() }
+}
+
+const WHY_CHARS_MAX: usize = 256;
 const CONFIG: Configuration<LittleEndian, Varint, Limit<PAYLOAD_LEN_MAX>> =
     bincode::config::standard().with_limit::<PAYLOAD_LEN_MAX>();

@@ -2,9 +2,11 @@
 //!
 //! Used by every module here and by both drivers. The peer sees a [`Reason`] code and never a text of ours.
 
-use crate::ids::InvalidId;
-use serde::{Deserialize, Serialize};
-use std::fmt;
+mod reason;
+
+pub use reason::Reason;
+
+use crate::message::Stage;
 
 /// The bytes themselves are wrong. Nothing of the frame was used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -52,10 +54,12 @@ pub enum Malformed {
         kind: u8,
     },
     /// The body is not what its kind says, or a value in it is out of bounds.
-    #[error("body of {what} cannot be read as one")]
+    #[error("body of {what} cannot be read: {why}")]
     Unreadable {
         /// The message that was expected.
         what: &'static str,
+        /// What in it was refused.
+        why: String,
     },
     /// The frame belongs to the other direction.
     #[error("{what} came from the side that receives it")]
@@ -75,9 +79,11 @@ pub enum Malformed {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Misbehaved {
     /// More bulk arrived than credit was given for.
-    #[error("peer sent {got} bulk bytes where it had credit for {credit}")]
+    #[error("{frame} has {got} bytes where there was credit for {credit}")]
     CreditExceeded {
-        /// Bytes in the frame.
+        /// The frame.
+        frame: &'static str,
+        /// Bytes in it.
         got: u64,
         /// Credit the peer had.
         credit: u32,
@@ -91,28 +97,60 @@ pub enum Misbehaved {
         room: u32,
     },
     /// A chunk of no bytes, or with more than a chunk may have.
-    #[error("chunk has {got} bytes where 1 to {max} are allowed")]
+    #[error("{frame} has {got} bytes where 1 to {max} are allowed")]
     ChunkLength {
+        /// The frame.
+        frame: &'static str,
         /// Bytes in the chunk.
         got: usize,
         /// The limit.
         max: usize,
     },
     /// A chunk does not continue where the last one ended.
-    #[error("chunk starts at offset {got} where {expected} was awaited")]
+    #[error("{frame} starts at offset {got} where {expected} was awaited")]
     ChunkOffset {
+        /// The frame.
+        frame: &'static str,
         /// The offset that came.
         got: u64,
         /// The offset that was awaited.
         expected: u64,
     },
-    /// A chunk goes beyond the end of the program.
-    #[error("chunk ends at {got} where the program has {len} bytes")]
+    /// A chunk goes beyond the end of the program, or of what a stream may have.
+    #[error("{frame} ends at offset {got} where {len} bytes are all there may be")]
     ChunkBeyondEnd {
+        /// The frame.
+        frame: &'static str,
         /// Where the chunk would end.
+        got: u64,
+        /// The length that was offered, or the limit of a stream.
+        len: u64,
+    },
+    /// A fetch of bytes that the program does not have.
+    #[error("FETCH starts at offset {got} of a program of {len} bytes")]
+    FetchBeyondEnd {
+        /// The first byte that is wanted.
         got: u64,
         /// The length that was offered.
         len: u64,
+    },
+    /// A station told twice, or one that lies before a station that was told.
+    #[error("PROGRESS tells of {got:?} where only what follows {last:?} can come")]
+    StageOrder {
+        /// The station.
+        got: Stage,
+        /// The last one that was told.
+        last: Stage,
+    },
+    /// A pong that answers no ping, or one that was answered before.
+    #[error("PONG carries {got} where {first} to {last} await an answer")]
+    UnaskedPong {
+        /// Its number.
+        got: u64,
+        /// The oldest ping without an answer; above `last` when none is.
+        first: u64,
+        /// The newest ping.
+        last: u64,
     },
     /// The frame is not allowed in this state.
     #[error("{frame} arrived while {state}")]
@@ -184,78 +222,6 @@ pub enum SessionError {
     Silent(#[from] Silent),
 }
 
-impl From<InvalidId> for Malformed {
-    fn from(invalid: InvalidId) -> Self {
-        Self::Unreadable { what: invalid.what }
-    }
-}
-
-/// Why a session ends, as the peer is told: a code, so that no text of one trust zone reaches the other.
-#[derive(Clone, Copy, Eq, Hash, PartialEq, Serialize, Deserialize)]
-pub struct Reason(pub u16);
-
-impl Reason {
-    /// Nothing is wrong; the peer is going away and comes back or not.
-    pub const GOODBYE: Self = Self(0);
-    /// Bytes could not be read.
-    pub const MALFORMED: Self = Self(1);
-    /// A rule was broken.
-    pub const MISBEHAVED: Self = Self(2);
-    /// No common version.
-    pub const INCOMPATIBLE: Self = Self(3);
-    /// A deadline passed.
-    pub const SILENT: Self = Self(4);
-    /// The side that says so has a fault of its own.
-    pub const INTERNAL: Self = Self(5);
-    /// No guest is registered where this agent was met.
-    pub const UNKNOWN_GUEST: Self = Self(6);
-    /// The guest's key awaits the operator's approval.
-    pub const NOT_APPROVED: Self = Self(7);
-    /// The proof does not match the key, or the key is not this guest's.
-    pub const NOT_PROVED: Self = Self(8);
-    /// A newer session of the same guest has proved its key.
-    pub const SUPERSEDED: Self = Self(9);
-    /// The session token is stale: the guest is a copy or was rewound.
-    pub const FENCED: Self = Self(10);
-    /// The manager has no room for this session.
-    pub const OVERLOADED: Self = Self(11);
-
-    /// The text for people, `None` for a code this version does not know.
-    #[must_use]
-    pub const fn text(self) -> Option<&'static str> {
-        Some(match self {
-            Self::GOODBYE => "goodbye",
-            Self::MALFORMED => "malformed bytes",
-            Self::MISBEHAVED => "a broken rule",
-            Self::INCOMPATIBLE => "no common protocol version",
-            Self::SILENT => "a passed deadline",
-            Self::INTERNAL => "a fault of its own",
-            Self::UNKNOWN_GUEST => "no guest is registered here",
-            Self::NOT_APPROVED => "the guest's key is not approved yet",
-            Self::NOT_PROVED => "the guest's key was not proved",
-            Self::SUPERSEDED => "a newer session of the same guest",
-            Self::FENCED => "a stale session token",
-            Self::OVERLOADED => "too many sessions",
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.text() {
-            Some(text) => f.write_str(text),
-            None => write!(f, "reason {:#06x}", self.0),
-        }
-    }
-}
-
-impl fmt::Debug for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reason({self})")
-    }
-}
-
 /// What a peer is told of an error: every error has one answer, and `Ended` has none.
 impl SessionError {
     /// The reason to send before closing; `None` when the peer has already gone.
@@ -264,9 +230,10 @@ impl SessionError {
         match self {
             Self::Ended(_) => None,
             Self::Incompatible(_) => Some(Reason::INCOMPATIBLE),
+            // A body of ours that cannot be written is no fault of the peer's bytes.
+            Self::Malformed(Malformed::Unwritable { .. }) | Self::Misuse { .. } => Some(Reason::INTERNAL),
             Self::Malformed(_) => Some(Reason::MALFORMED),
             Self::Misbehaved(_) => Some(Reason::MISBEHAVED),
-            Self::Misuse { .. } => Some(Reason::INTERNAL),
             Self::Silent(_) => Some(Reason::SILENT),
         }
     }

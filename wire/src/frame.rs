@@ -25,16 +25,25 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// A frame of this kind.
+    ///
+    /// # Errors
+    /// [`Malformed::TooLong`] when the payload is over its kind's limit.
+    pub fn new(kind: Kind, payload: Vec<u8>) -> Result<Self, Malformed> {
+        checked_len(kind, payload.len() as u64)?;
+        Ok(Self { kind, payload })
+    }
+
     /// Writes the frame behind what is in `out`.
     ///
     /// # Errors
     /// [`Malformed::TooLong`] when the payload is over its kind's limit; `out` is unchanged then.
     pub fn write(&self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        let length = checked_len(self.kind, self.payload.len() as u64)?;
         if self.kind == Kind::Ring {
             out.push(Kind::Ring.byte());
             return Ok(());
         }
-        let length = checked_len(self.kind, self.payload.len() as u64)?;
         let [a, b, c, d] = length.to_le_bytes();
         let head = [self.kind.byte(), NO_FLAGS, a, b, c, d];
         out.extend_from_slice(&head);
@@ -99,10 +108,13 @@ impl Deframer {
             }
             let Some(header) = self.header(bytes)? else { return Ok(None) };
             self.take(bytes, HEADER_LEN.saturating_add(header.length));
-            let Some(payload) = self.payload(header.length) else { return Ok(None) };
-            verify(&header, payload)?;
-            let payload = payload.to_vec();
-            self.pending.clear();
+            if self.pending.len() < HEADER_LEN.saturating_add(header.length) {
+                return Ok(None);
+            }
+            // Handed on and not kept: a connection that is idle after a large frame holds no room for one.
+            let mut payload = std::mem::take(&mut self.pending);
+            payload.drain(..HEADER_LEN);
+            verify(&header, &payload)?;
             if let Some(kind) = header.kind {
                 return Ok(Some(Frame { kind, payload }));
             }
@@ -112,15 +124,13 @@ impl Deframer {
     /// The header, checked, as soon as it is there; its kind and flags as soon as those are.
     fn header(&mut self, bytes: &mut &[u8]) -> Result<Option<Header>, Malformed> {
         self.take(bytes, HEADER_LEN);
-        if let Some(&byte) = self.pending.first() {
-            known(byte)?;
+        let Some((&byte, behind)) = self.pending.split_first() else { return Ok(None) };
+        let kind = known(byte)?;
+        if let Some(&flags) = behind.first().filter(|&&flags| flags != NO_FLAGS) {
+            return Err(Malformed::Flags { kind: byte, flags });
         }
         let Some(header) = self.pending.first_chunk::<HEADER_LEN>() else { return Ok(None) };
         let [byte, flags, l0, l1, l2, l3, c0, c1, c2, c3] = *header;
-        let kind = known(byte)?;
-        if flags != NO_FLAGS {
-            return Err(Malformed::Flags { kind: byte, flags });
-        }
         let claimed = u32::from_le_bytes([l0, l1, l2, l3]);
         let max = kind.map_or(PAYLOAD_LEN_MAX, Kind::payload_len_max);
         let what = kind.map_or("unknown frame", Kind::name);
@@ -139,10 +149,6 @@ impl Deframer {
             self.pending.extend_from_slice(taken);
             *bytes = rest;
         }
-    }
-
-    fn payload(&self, length: usize) -> Option<&[u8]> {
-        self.pending.get(HEADER_LEN..).filter(|payload| payload.len() == length)
     }
 }
 

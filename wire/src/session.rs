@@ -25,7 +25,9 @@ pub mod guest;
 pub mod host;
 
 use crate::error::Misbehaved;
-use crate::limits::{BULK_WINDOW, CHUNK_LEN_MAX};
+use crate::ids::RequestId;
+use crate::limits::{BULK_WINDOW, CHUNK_LEN_MAX, OUTPUT_LEN_MAX};
+use crate::message::{Offsets, Output, Progress, Stage};
 
 /// What the sender of bulk may still send.
 #[derive(Clone, Copy, Debug)]
@@ -69,16 +71,51 @@ impl ReceiveWindow {
     }
 
     /// Takes the bytes of one frame that came in.
-    pub(crate) fn accept(self, len: usize) -> Result<Self, Misbehaved> {
+    pub(crate) fn accept(self, frame: &'static str, len: usize) -> Result<Self, Misbehaved> {
         if len == 0 || len > CHUNK_LEN_MAX {
-            return Err(Misbehaved::ChunkLength { got: len, max: CHUNK_LEN_MAX });
+            return Err(Misbehaved::ChunkLength { frame, got: len, max: CHUNK_LEN_MAX });
         }
         let left = u32::try_from(len).ok().and_then(|len| self.0.checked_sub(len));
-        left.map(Self).ok_or(Misbehaved::CreditExceeded { got: len as u64, credit: self.0 })
+        left.map(Self).ok_or(Misbehaved::CreditExceeded { frame, got: len as u64, credit: self.0 })
     }
 
     /// Gives back what has been consumed; `None` when that was never received.
     pub(crate) fn consumed(self, bytes: u32) -> Option<Self> {
         self.0.checked_add(bytes).filter(|&window| bytes > 0 && window <= BULK_WINDOW).map(Self)
     }
+}
+
+/// Where a bulk frame ends that must start at `next` and stay within `len`.
+pub(crate) fn continued(
+    frame: &'static str,
+    next: u64,
+    len: u64,
+    offset: u64,
+    bytes: &[u8],
+) -> Result<u64, Misbehaved> {
+    if offset != next {
+        return Err(Misbehaved::ChunkOffset { frame, got: offset, expected: next });
+    }
+    let end = next.saturating_add(bytes.len() as u64);
+    if end > len { Err(Misbehaved::ChunkBeyondEnd { frame, got: end, len }) } else { Ok(end) }
+}
+
+/// Where each stream stands after this output.
+pub(crate) fn printed(at: Offsets, output: &Output) -> Result<Offsets, Misbehaved> {
+    let next = at.of(output.stream);
+    let end = continued("OUTPUT", next, OUTPUT_LEN_MAX, output.offset, &output.bytes)?;
+    Ok(at.moved(output.stream, end))
+}
+
+/// Each station is told once, and in order: what a guest can make the manager record of one request is bounded.
+pub(crate) fn in_order(last: Option<Stage>, progress: &Progress) -> Result<Option<Stage>, Misbehaved> {
+    match last {
+        Some(last) if progress.stage <= last => Err(Misbehaved::StageOrder { got: progress.stage, last }),
+        _ => Ok(Some(progress.stage)),
+    }
+}
+
+/// Refuses a frame about another request than the one in hand.
+pub(crate) fn same(frame: &'static str, ours: RequestId, theirs: RequestId) -> Result<(), Misbehaved> {
+    if ours == theirs { Ok(()) } else { Err(Misbehaved::WrongRequest { frame }) }
 }

@@ -2,6 +2,7 @@
 //!
 //! Built by the manager from a command, read by the agent's `apply`. Decoding runs the same checks as building.
 
+use super::list::at_most;
 use crate::ids::{Digest, GuestPath, InvalidId, LinkName, MacAddress, ShortText};
 use crate::limits::{ARGS_MAX, ENV_MAX, PROGRAM_LEN_MAX, RUN_BYTES_MAX};
 use serde::{Deserialize, Serialize};
@@ -53,8 +54,10 @@ pub struct RunParts {
     /// What to start.
     pub executable: Executable,
     /// The arguments behind the program's own name. There is no shell in between.
+    #[serde(deserialize_with = "at_most::<_, _, ARGS_MAX>")]
     pub args: Vec<String>,
     /// Variables of the environment, in order; the program gets these, a `PATH` and what the agent adds.
+    #[serde(deserialize_with = "at_most::<_, _, ENV_MAX>")]
     pub env: Vec<(String, String)>,
     /// Where to start it; `/` when none is given.
     pub cwd: Option<GuestPath>,
@@ -149,9 +152,10 @@ impl From<Command> for String {
     }
 }
 
-/// A program by its content.
+/// A program by its content. Made by [`Program::new`] only.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "ProgramParts", into = "ProgramParts")]
+#[non_exhaustive]
 pub struct Program {
     /// SHA-256 of its bytes.
     pub digest: Digest,
@@ -159,6 +163,20 @@ pub struct Program {
     pub len: u64,
     /// What people call it; its own name (`argv[0]`) in the guest.
     pub name: ShortText,
+}
+
+impl Program {
+    /// A program of this digest, length and name.
+    ///
+    /// # Errors
+    /// [`InvalidId`] when it is longer than [`PROGRAM_LEN_MAX`].
+    pub fn new(digest: Digest, len: u64, name: ShortText) -> Result<Self, InvalidId> {
+        if len > PROGRAM_LEN_MAX {
+            let got = format!("{len} bytes");
+            return Err(InvalidId { what: "program", got, expected: "at most 67108864 bytes" });
+        }
+        Ok(Self { digest, len, name })
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -171,11 +189,7 @@ struct ProgramParts {
 impl TryFrom<ProgramParts> for Program {
     type Error = InvalidId;
     fn try_from(ProgramParts { digest, len, name }: ProgramParts) -> Result<Self, InvalidId> {
-        if len > PROGRAM_LEN_MAX {
-            let got = format!("{len} bytes");
-            return Err(InvalidId { what: "program", got, expected: "at most 67108864 bytes" });
-        }
-        Ok(Self { digest, len, name })
+        Self::new(digest, len, name)
     }
 }
 

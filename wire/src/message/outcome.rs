@@ -3,9 +3,12 @@
 //! Made by the agent's `apply`, kept in its journal, read by the manager's `receipt`. The manager trusts
 //! none of it beyond its form: a guest can lie about itself, never about another guest.
 
+use super::list::at_most;
 use crate::ids::{Digest, InvalidId, LinkName, MacAddress, RequestId, ShortText};
 use crate::limits::LINKS_MAX;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::num::NonZeroU8;
 
 /// The agent's last word on a request.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -28,9 +31,9 @@ pub enum Outcome {
     /// Done; a program exited with 0.
     Succeeded,
     /// A program exited with this status, which is not 0.
-    Failed(u8),
+    Failed(NonZeroU8),
     /// A program was ended by this signal.
-    Killed(u8),
+    Killed(Signal),
     /// The request's own time limit ended it.
     TimedOut,
     /// A cancel ended it, or came before it had started.
@@ -45,6 +48,33 @@ pub enum Outcome {
     NotVerified(NotVerified),
     /// The effect could not be begun; the kernel's error number.
     NotStarted(i32),
+}
+
+/// The number of a signal: 1 to 64, so that the usual `128 + n` is a status of its own and never 0.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct Signal(u8);
+
+impl TryFrom<u8> for Signal {
+    type Error = InvalidId;
+    fn try_from(number: u8) -> Result<Self, InvalidId> {
+        match number {
+            1..=64 => Ok(Self(number)),
+            _ => Err(InvalidId { what: "signal", got: number.to_string(), expected: "1 to 64" }),
+        }
+    }
+}
+
+impl From<Signal> for u8 {
+    fn from(signal: Signal) -> u8 {
+        signal.0
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// Why the agent would not do it.
@@ -110,6 +140,7 @@ pub struct Links {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct LinksParts {
+    #[serde(deserialize_with = "at_most::<_, _, LINKS_MAX>")]
     list: Vec<LinkState>,
     cut: u32,
 }
@@ -137,9 +168,9 @@ impl Links {
 impl TryFrom<LinksParts> for Links {
     type Error = InvalidId;
     fn try_from(LinksParts { list, cut }: LinksParts) -> Result<Self, InvalidId> {
-        if list.len() > LINKS_MAX {
-            let got = format!("{} links", list.len());
-            return Err(InvalidId { what: "link list", got, expected: "at most 256 links" });
+        if cut > 0 && list.len() < LINKS_MAX {
+            let got = format!("{} links, {cut} left out", list.len());
+            return Err(InvalidId { what: "link list", got, expected: "256 links where any was left out" });
         }
         Ok(Self { list, cut })
     }

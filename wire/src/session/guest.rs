@@ -3,46 +3,17 @@
 //! Called by the agent's link with frames from the manager and with what `fetch`, `apply` and `journal` did.
 //! A ring while busy is remembered in one bit, never queued.
 
-use super::{ReceiveWindow, SendCredit};
+mod calls;
+mod state;
+
+use super::{ReceiveWindow, SendCredit, continued, same};
 use crate::error::{Misbehaved, SessionError, Silent};
+use crate::handshake::choose_version;
 use crate::ids::{RequestId, Tick};
 use crate::limits::{FETCH_MS_MAX, HANDSHAKE_MS_MAX, SILENCE_MS_MAX};
-use crate::message::outcome::Acknowledgement;
-use crate::message::{Chunk, Credit, Fetch, FromGuest, FromHost, Greeting, Hello, Offer, Offsets, Output};
-use crate::message::{Progress, Welcome};
+use crate::message::{Chunk, Credit, FromGuest, FromHost, Greeting, Offer, Offsets, Stage, Welcome};
+use state::{State, idle, open};
 use std::collections::VecDeque;
-
-/// The states in which the manager has accepted the guest.
-macro_rules! open {
-    () => {
-        State::Settling
-            | State::Attaching { .. }
-            | State::Pulling
-            | State::Idle
-            | State::Deciding { .. }
-            | State::Fetching { .. }
-            | State::Applying { .. }
-            | State::Acking { .. }
-    };
-}
-/// The states with no request in hand.
-macro_rules! idle {
-    () => {
-        State::Greeting
-            | State::Introducing
-            | State::Proving
-            | State::Settling
-            | State::Attaching { .. }
-            | State::Pulling
-            | State::Idle
-    };
-}
-/// The states with a started request.
-macro_rules! busy {
-    () => {
-        State::Applying { .. } | State::Acking { .. }
-    };
-}
 
 /// What the session wants from the agent's link.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -59,7 +30,8 @@ pub enum Owed {
     Offered(Box<Offer>),
     /// Stage these bytes and call [`Guest::staged`].
     Stage(Chunk),
-    /// End the request in hand if it has not ended.
+    /// End this request if it is the one in hand and has not ended. Before [`Guest::attach`] or
+    /// [`Guest::pull`] only the link knows whether it is.
     Cancel(RequestId),
     /// The manager has stored the outcome: forget it. A pull is on its way.
     Forget(RequestId),
@@ -76,22 +48,9 @@ pub struct Guest {
     since: Tick,
     chunks: ReceiveWindow,
     output: SendCredit,
+    printed: Option<Offsets>,
+    stage: Option<Stage>,
     out: VecDeque<Owed>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
-    Greeting,
-    Introducing,
-    Proving,
-    Settling,
-    Attaching { request: RequestId },
-    Pulling,
-    Idle,
-    Deciding { request: RequestId, len: u64 },
-    Fetching { request: RequestId, next: u64, len: u64 },
-    Applying { request: RequestId },
-    Acking { request: RequestId },
 }
 
 impl Guest {
@@ -105,6 +64,8 @@ impl Guest {
             since: now,
             chunks: ReceiveWindow::full(),
             output: SendCredit::full(),
+            printed: None,
+            stage: None,
             out: VecDeque::new(),
         }
     }
@@ -119,6 +80,7 @@ impl Guest {
         self.state = match (self.state, message) {
             (_, FromHost::HostBye(reason)) => return Err(SessionError::Ended(reason)),
             (State::Greeting, FromHost::Greeting(greeting)) => {
+                choose_version(&greeting)?;
                 self.then(State::Introducing, Owed::Introduce(greeting))
             }
             (State::Proving, FromHost::Welcome(welcome)) => {
@@ -132,15 +94,22 @@ impl Guest {
             (state @ open!(), FromHost::Ring) => self.ring(state),
             (State::Attaching { request }, FromHost::Attached(attached)) => {
                 same("ATTACHED", request, attached.request)?;
-                self.then(State::Applying { request }, Owed::Attached(attached.from))
+                self.printed = attached.from;
+                self.then(State::Applying { request, attached: true }, Owed::Attached(attached.from))
             }
             (State::Pulling, FromHost::Offer(offer)) => self.offered(offer),
             (State::Pulling, FromHost::Nothing) => self.nothing(),
             (State::Fetching { request, next, len }, FromHost::Chunk(chunk)) => {
                 self.since = now;
-                self.chunk(request, next, len, chunk)?
+                let next = self.chunk(request, next, len, &chunk)?;
+                self.then(State::Fetching { request, next, len }, Owed::Stage(chunk))
             }
-            (State::Acking { request }, FromHost::Noted(noted)) => {
+            // Sent before the manager knew that the fetch was given up.
+            (State::Acking { request, next, len }, FromHost::Chunk(chunk)) => {
+                let next = self.chunk(request, next, len, &chunk)?;
+                State::Acking { request, next, len }
+            }
+            (State::Acking { request, .. }, FromHost::Noted(noted)) => {
                 same("NOTED", request, noted)?;
                 self.out.push_back(Owed::Forget(request));
                 self.pulling()
@@ -163,114 +132,6 @@ impl Guest {
         Ok(self)
     }
 
-    /// Answers the greeting.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] unless [`Owed::Introduce`] was the last word.
-    pub fn introduce(self, now: Tick, hello: Hello) -> Result<Self, SessionError> {
-        let State::Introducing = self.state else { return Err(self.misuse("introduce")) };
-        Ok(self.enter(now, State::Proving, Some(FromGuest::Hello(Box::new(hello)))))
-    }
-
-    /// Asks for the first request of this session, when none is in hand.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] unless [`Owed::Welcomed`] was the last word.
-    pub fn pull(mut self, now: Tick) -> Result<Self, SessionError> {
-        let State::Settling = self.state else { return Err(self.misuse("pull")) };
-        self.rung = false;
-        Ok(self.enter(now, State::Pulling, Some(FromGuest::Pull)))
-    }
-
-    /// Presents a request that an earlier session left in hand.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] unless [`Owed::Welcomed`] was the last word.
-    pub fn attach(self, now: Tick, request: RequestId) -> Result<Self, SessionError> {
-        let State::Settling = self.state else { return Err(self.misuse("attach")) };
-        Ok(self.enter(now, State::Attaching { request }, Some(FromGuest::Attach(request))))
-    }
-
-    /// Asks for the program of the offered request.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] unless [`Owed::Offered`] was the last word and its program has bytes.
-    pub fn fetch(self, now: Tick) -> Result<Self, SessionError> {
-        let State::Deciding { request, len: len @ 1.. } = self.state else {
-            return Err(self.misuse("fetch"));
-        };
-        let fetch = FromGuest::Fetch(Fetch { request, offset: 0 });
-        Ok(self.enter(now, State::Fetching { request, next: 0, len }, Some(fetch)))
-    }
-
-    /// Tells that so many bytes of the program are staged.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] when more is told than came.
-    pub fn staged(mut self, bytes: u32) -> Result<Self, SessionError> {
-        self.chunks = self.chunks.consumed(bytes).ok_or_else(|| self.misuse("staged"))?;
-        self.out.push_back(Owed::Send(FromGuest::ChunkCredit(Credit { bytes })));
-        Ok(self)
-    }
-
-    /// Tells of a station that the request in hand has reached.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] when it is not in hand.
-    pub fn progress(mut self, progress: Progress) -> Result<Self, SessionError> {
-        if self.in_hand() != Some(progress.request) {
-            return Err(self.misuse("progress"));
-        }
-        self.out.push_back(Owed::Send(FromGuest::Progress(progress)));
-        Ok(self)
-    }
-
-    /// Begins to apply the offered request.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] unless it is offered, or wholly fetched.
-    pub fn apply(self, now: Tick) -> Result<Self, SessionError> {
-        match self.state {
-            State::Deciding { request, .. } => Ok(self.enter(now, State::Applying { request }, None)),
-            State::Fetching { request, next, len } if next == len => {
-                Ok(self.enter(now, State::Applying { request }, None))
-            }
-            State::Fetching { .. } | idle!() | busy!() => Err(self.misuse("apply")),
-        }
-    }
-
-    /// How many output bytes [`Guest::output`] takes at once; 0 until there is credit.
-    #[must_use]
-    pub fn output_room(&self) -> usize {
-        if matches!(self.state, State::Applying { .. }) { self.output.room() } else { 0 }
-    }
-
-    /// Sends output of the request in hand.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] when it is not being applied or there is no credit for so much.
-    pub fn output(mut self, output: Output) -> Result<Self, SessionError> {
-        if self.state != (State::Applying { request: output.request }) {
-            return Err(self.misuse("output"));
-        }
-        self.output = self.output.spend(output.bytes.len()).ok_or_else(|| self.misuse("output"))?;
-        self.out.push_back(Owed::Send(FromGuest::Output(output)));
-        Ok(self)
-    }
-
-    /// Gives the outcome of the request in hand.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] when it is not in hand.
-    pub fn acknowledge(self, now: Tick, acknowledgement: Acknowledgement) -> Result<Self, SessionError> {
-        let request = acknowledgement.request;
-        if self.in_hand() != Some(request) {
-            return Err(self.misuse("acknowledge"));
-        }
-        let message = FromGuest::Acknowledge(Box::new(acknowledgement));
-        Ok(self.enter(now, State::Acking { request }, Some(message)))
-    }
-
     /// Checks the deadlines.
     ///
     /// # Errors
@@ -291,7 +152,7 @@ impl Guest {
         match self.state {
             State::Deciding { request, .. }
             | State::Fetching { request, .. }
-            | State::Applying { request } => Some(request),
+            | State::Applying { request, .. } => Some(request),
             idle!() | State::Acking { .. } => None,
         }
     }
@@ -325,6 +186,8 @@ impl Guest {
     }
 
     fn offered(&mut self, offer: Box<Offer>) -> State {
+        self.printed = None;
+        self.stage = None;
         let state = State::Deciding {
             request: offer.request,
             len: offer.action.program().map_or(0, |program| program.len),
@@ -339,27 +202,22 @@ impl Guest {
 
     /// A cancel that crossed with the end of its request names one that is not in hand: nothing to do.
     fn cancel(&mut self, state: State, request: RequestId) -> State {
-        if self.in_hand() == Some(request) { self.then(state, Owed::Cancel(request)) } else { state }
+        let may_be_in_hand = match state {
+            State::Settling => true,
+            State::Attaching { request: presented } => presented == request,
+            State::Greeting | State::Introducing | State::Proving | State::Pulling | State::Idle => false,
+            State::Deciding { .. }
+            | State::Fetching { .. }
+            | State::Applying { .. }
+            | State::Acking { .. } => self.in_hand() == Some(request),
+        };
+        if may_be_in_hand { self.then(state, Owed::Cancel(request)) } else { state }
     }
 
-    fn chunk(&mut self, request: RequestId, next: u64, len: u64, chunk: Chunk) -> Result<State, Misbehaved> {
+    fn chunk(&mut self, request: RequestId, next: u64, len: u64, chunk: &Chunk) -> Result<u64, Misbehaved> {
         same("CHUNK", request, chunk.request)?;
-        self.chunks = self.chunks.accept(chunk.bytes.len())?;
-        if chunk.offset != next {
-            return Err(Misbehaved::ChunkOffset { got: chunk.offset, expected: next });
-        }
-        let end = next.saturating_add(chunk.bytes.len() as u64);
-        if end > len {
-            return Err(Misbehaved::ChunkBeyondEnd { got: end, len });
-        }
-        Ok(self.then(State::Fetching { request, next: end, len }, Owed::Stage(chunk)))
-    }
-
-    fn enter(mut self, now: Tick, state: State, send: Option<FromGuest>) -> Self {
-        self.state = state;
-        self.since = now;
-        self.out.extend(send.map(Owed::Send));
-        self
+        self.chunks = self.chunks.accept("CHUNK", chunk.bytes.len())?;
+        continued("CHUNK", next, len, chunk.offset, &chunk.bytes)
     }
 
     fn deadline(&self) -> (Tick, u64) {
@@ -389,28 +247,6 @@ impl Guest {
     const fn misuse(&self, call: &'static str) -> SessionError {
         SessionError::Misuse { call, state: self.state.name() }
     }
-}
-
-impl State {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Greeting => "Greeting",
-            Self::Introducing => "Introducing",
-            Self::Proving => "Proving",
-            Self::Settling => "Settling",
-            Self::Attaching { .. } => "Attaching",
-            Self::Pulling => "Pulling",
-            Self::Idle => "Idle",
-            Self::Deciding { .. } => "Deciding",
-            Self::Fetching { .. } => "Fetching",
-            Self::Applying { .. } => "Applying",
-            Self::Acking { .. } => "Acking",
-        }
-    }
-}
-
-fn same(frame: &'static str, ours: RequestId, theirs: RequestId) -> Result<(), Misbehaved> {
-    if ours == theirs { Ok(()) } else { Err(Misbehaved::WrongRequest { frame }) }
 }
 
 fn unexpected(state: State, message: &FromHost) -> SessionError {

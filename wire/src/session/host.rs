@@ -1,39 +1,21 @@
 //! The manager's half of a session.
 //!
 //! Called by the manager's task of one guest with frames from the agent and with what store, programs and
-//! receipts did. At most one ring is sent between two pulls, however often the task asks for one.
+//! receipts did. However often the task asks for a ring, one is sent until the guest pulls; the heartbeat
+//! repeats it.
 
-use super::{ReceiveWindow, SendCredit};
+mod calls;
+mod state;
+
+use super::{ReceiveWindow, SendCredit, in_order, printed, same};
 use crate::error::{Misbehaved, SessionError, Silent};
 use crate::handshake::check_version;
 use crate::ids::{RequestId, Tick};
 use crate::limits::{HANDSHAKE_MS_MAX, HEARTBEAT_MS, SILENCE_MS_MAX};
 use crate::message::outcome::Acknowledgement;
-use crate::message::{Attached, Chunk, Credit, Fetch, FromGuest, FromHost, Greeting, Hello, Offer, Offsets};
-use crate::message::{Output, Progress, Stage, Welcome};
+use crate::message::{Credit, Fetch, FromGuest, FromHost, Greeting, Hello, Offsets, Output, Progress, Stage};
+use state::{State, in_hand, open};
 use std::collections::VecDeque;
-
-/// The states in which the guest has been accepted.
-macro_rules! open {
-    () => {
-        State::Settling
-            | State::Quiet
-            | State::Asked
-            | State::Attaching { .. }
-            | State::Offered { .. }
-            | State::Serving { .. }
-            | State::Applying { .. }
-            | State::Storing { .. }
-    };
-}
-/// The states with a request in the guest's hand.
-macro_rules! in_hand {
-    ($request:ident) => {
-        State::Offered { request: $request, .. }
-            | State::Serving { request: $request, .. }
-            | State::Applying { request: $request }
-    };
-}
 
 /// What the session wants from the manager's task.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -63,27 +45,16 @@ pub enum Owed {
 pub struct Host {
     state: State,
     rung: bool,
-    since: Tick,
+    accepted: Tick,
     heard: Tick,
     next_ping: Tick,
     pings: u64,
+    answered: u64,
     chunks: SendCredit,
     output: ReceiveWindow,
+    printed: Option<Offsets>,
+    stage: Option<Stage>,
     out: VecDeque<Owed>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
-    Greeted,
-    Judging,
-    Settling,
-    Quiet,
-    Asked,
-    Attaching { request: RequestId },
-    Offered { request: RequestId, len: u64 },
-    Serving { request: RequestId, next: u64, len: u64 },
-    Applying { request: RequestId },
-    Storing { request: RequestId },
 }
 
 impl Host {
@@ -93,12 +64,15 @@ impl Host {
         Self {
             state: State::Greeted,
             rung: false,
-            since: now,
+            accepted: now,
             heard: now,
             next_ping: now.after(HEARTBEAT_MS),
             pings: 0,
+            answered: 0,
             chunks: SendCredit::full(),
             output: ReceiveWindow::full(),
+            printed: None,
+            stage: None,
             out: VecDeque::from([Owed::Send(FromHost::Greeting(greeting))]),
         }
     }
@@ -116,8 +90,8 @@ impl Host {
                 check_version(hello.claims.version)?;
                 self.then(State::Judging, Owed::Judge(hello))
             }
-            (state @ open!(), FromGuest::Pong(_)) => state,
-            (state @ open!(), FromGuest::ChunkCredit(credit)) => self.granted(state, credit)?,
+            (state @ open!(), FromGuest::Pong(number)) => self.pong(state, number)?,
+            (state @ State::Serving { .. }, FromGuest::ChunkCredit(credit)) => self.granted(state, credit)?,
             (State::Settling | State::Quiet, FromGuest::Pull) => self.pulled(),
             (State::Settling, FromGuest::Attach(request)) => {
                 self.then(State::Attaching { request }, Owed::Attach(request))
@@ -125,11 +99,15 @@ impl Host {
             (State::Offered { request, len }, FromGuest::Fetch(fetch)) => self.serve(request, len, fetch)?,
             (state @ in_hand!(request), FromGuest::Progress(progress)) => {
                 same("PROGRESS", request, progress.request)?;
-                self.progress(state, progress)
+                self.progress(state, progress)?
             }
             (state @ State::Applying { request }, FromGuest::Output(output)) => {
+                let Some(at) = self.printed else {
+                    return Err(unexpected(state, &FromGuest::Output(output)));
+                };
                 same("OUTPUT", request, output.request)?;
-                self.output = self.output.accept(output.bytes.len())?;
+                self.output = self.output.accept("OUTPUT", output.bytes.len())?;
+                self.printed = Some(printed(at, &output)?);
                 self.then(state, Owed::Spool(output))
             }
             (in_hand!(request), FromGuest::Acknowledge(acknowledgement)) => {
@@ -152,114 +130,7 @@ impl Host {
         Ok(self)
     }
 
-    /// Accepts the guest.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] unless [`Owed::Judge`] was the last word.
-    pub fn welcome(self, now: Tick, welcome: Welcome) -> Result<Self, SessionError> {
-        let State::Judging = self.state else { return Err(self.misuse("welcome")) };
-        Ok(self.enter(now, State::Settling, FromHost::Welcome(welcome)))
-    }
-
-    /// Tells the guest that something waits for it, unless it was told since its last pull.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] before the guest is welcome.
-    pub fn ring(mut self) -> Result<Self, SessionError> {
-        if !matches!(self.state, open!()) {
-            return Err(self.misuse("ring"));
-        }
-        if !self.rung {
-            self.rung = true;
-            self.out.push_back(Owed::Send(FromHost::Ring));
-        }
-        Ok(self)
-    }
-
-    /// Answers a pull with a request.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] unless [`Owed::Pulled`] was the last word.
-    pub fn offer(self, now: Tick, offer: Offer) -> Result<Self, SessionError> {
-        let State::Asked = self.state else { return Err(self.misuse("offer")) };
-        let len = offer.action.program().map_or(0, |program| program.len);
-        let state = State::Offered { request: offer.request, len };
-        Ok(self.enter(now, state, FromHost::Offer(Box::new(offer))))
-    }
-
-    /// Answers a pull: no request waits.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] unless [`Owed::Pulled`] was the last word.
-    pub fn nothing(self, now: Tick) -> Result<Self, SessionError> {
-        let State::Asked = self.state else { return Err(self.misuse("nothing")) };
-        Ok(self.enter(now, State::Quiet, FromHost::Nothing))
-    }
-
-    /// Answers an attach; `from` is `None` for a request this manager does not have.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] unless [`Owed::Attach`] was the last word.
-    pub fn attached(self, now: Tick, from: Option<Offsets>) -> Result<Self, SessionError> {
-        let State::Attaching { request } = self.state else { return Err(self.misuse("attached")) };
-        let attached = Attached { request, from };
-        Ok(self.enter(now, State::Applying { request }, FromHost::Attached(attached)))
-    }
-
-    /// How many program bytes [`Host::chunk`] takes at once, and from which offset; `None` when none are wanted.
-    #[must_use]
-    pub fn chunk_room(&self) -> Option<(u64, usize)> {
-        let State::Serving { next, len, .. } = self.state else { return None };
-        let left = usize::try_from(len.saturating_sub(next)).unwrap_or(usize::MAX);
-        Some((next, self.chunks.room().min(left))).filter(|&(_, room)| room > 0)
-    }
-
-    /// Sends the next program bytes.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] when they are more than [`Host::chunk_room`] allows.
-    pub fn chunk(mut self, bytes: Vec<u8>) -> Result<Self, SessionError> {
-        let State::Serving { request, next, len } = self.state else { return Err(self.misuse("chunk")) };
-        let end = next.saturating_add(bytes.len() as u64);
-        self.chunks =
-            self.chunks.spend(bytes.len()).filter(|_| end <= len).ok_or_else(|| self.misuse("chunk"))?;
-        self.state = State::Serving { request, next: end, len };
-        self.out.push_back(Owed::Send(FromHost::Chunk(Chunk { request, offset: next, bytes })));
-        Ok(self)
-    }
-
-    /// Tells that so many output bytes are spooled.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] when more is told than came.
-    pub fn spooled(mut self, bytes: u32) -> Result<Self, SessionError> {
-        self.output = self.output.consumed(bytes).ok_or_else(|| self.misuse("spooled"))?;
-        self.out.push_back(Owed::Send(FromHost::OutputCredit(Credit { bytes })));
-        Ok(self)
-    }
-
-    /// Asks the guest to end a request. A request that is not in its hand is passed over there.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] before the guest is welcome.
-    pub fn cancel(mut self, request: RequestId) -> Result<Self, SessionError> {
-        if !matches!(self.state, open!()) {
-            return Err(self.misuse("cancel"));
-        }
-        self.out.push_back(Owed::Send(FromHost::Cancel(request)));
-        Ok(self)
-    }
-
-    /// Tells that the outcome is stored.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] unless [`Owed::Store`] was the last word.
-    pub fn noted(self, now: Tick) -> Result<Self, SessionError> {
-        let State::Storing { request } = self.state else { return Err(self.misuse("noted")) };
-        Ok(self.enter(now, State::Quiet, FromHost::Noted(request)))
-    }
-
-    /// Checks the deadlines, and sends the heartbeat when it is due.
+    /// Checks the deadlines, and sends the heartbeat when it is due, with the ring that no pull has answered.
     ///
     /// # Errors
     /// [`Silent`] when the guest has missed one.
@@ -270,8 +141,12 @@ impl Host {
         }
         if matches!(self.state, open!()) && now >= self.next_ping {
             self.next_ping = now.after(HEARTBEAT_MS);
-            self.pings = self.pings.wrapping_add(1);
+            self.pings = self.pings.saturating_add(1);
             self.out.push_back(Owed::Send(FromHost::Ping(self.pings)));
+            // A ring that was lost on the way costs a heartbeat and not the rest of the session.
+            if self.rung && self.state == State::Quiet {
+                self.out.push_back(Owed::Send(FromHost::Ring));
+            }
         }
         Ok(self)
     }
@@ -320,31 +195,41 @@ impl Host {
     fn serve(&mut self, request: RequestId, len: u64, fetch: Fetch) -> Result<State, Misbehaved> {
         same("FETCH", request, fetch.request)?;
         if fetch.offset >= len {
-            return Err(Misbehaved::ChunkBeyondEnd { got: fetch.offset, len });
+            return Err(Misbehaved::FetchBeyondEnd { got: fetch.offset, len });
         }
+        self.chunks = SendCredit::full();
         Ok(self.then(State::Serving { request, next: fetch.offset, len }, Owed::Serve(request)))
     }
 
-    fn progress(&mut self, state: State, progress: Progress) -> State {
-        let next = match progress.stage {
-            Stage::Started => State::Applying { request: progress.request },
-            Stage::Fetched | Stage::Verified | Stage::Journalled => state,
+    fn progress(&mut self, state: State, progress: Progress) -> Result<State, Misbehaved> {
+        self.stage = in_order(self.stage, &progress)?;
+        let next = match (progress.stage, state) {
+            // After an attach the output continues where the answer said, and a start that is told late moves nothing.
+            (Stage::Started, State::Applying { .. }) => state,
+            (Stage::Started, _) => {
+                self.printed = Some(Offsets::default());
+                State::Applying { request: progress.request }
+            }
+            (Stage::Fetched | Stage::Verified | Stage::Journalled, _) => state,
         };
-        self.then(next, Owed::Progress(progress))
+        Ok(self.then(next, Owed::Progress(progress)))
     }
 
-    fn enter(mut self, now: Tick, state: State, message: FromHost) -> Self {
-        self.state = state;
-        self.since = now;
-        self.out.push_back(Owed::Send(message));
-        self
+    /// A pong answers a ping, once: nobody stays alive by pongs that nobody asked for.
+    fn pong(&mut self, state: State, number: u64) -> Result<State, Misbehaved> {
+        let first = self.answered.saturating_add(1);
+        if !(first..=self.pings).contains(&number) {
+            return Err(Misbehaved::UnaskedPong { got: number, first, last: self.pings });
+        }
+        self.answered = number;
+        Ok(state)
     }
 
     fn deadline(&self) -> (Tick, u64) {
         if matches!(self.state, open!()) {
             (self.heard.after(SILENCE_MS_MAX), SILENCE_MS_MAX)
         } else {
-            (self.since.after(HANDSHAKE_MS_MAX), HANDSHAKE_MS_MAX)
+            (self.accepted.after(HANDSHAKE_MS_MAX), HANDSHAKE_MS_MAX)
         }
     }
 
@@ -355,27 +240,6 @@ impl Host {
     const fn misuse(&self, call: &'static str) -> SessionError {
         SessionError::Misuse { call, state: self.state.name() }
     }
-}
-
-impl State {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Greeted => "Greeted",
-            Self::Judging => "Judging",
-            Self::Settling => "Settling",
-            Self::Quiet => "Quiet",
-            Self::Asked => "Asked",
-            Self::Attaching { .. } => "Attaching",
-            Self::Offered { .. } => "Offered",
-            Self::Serving { .. } => "Serving",
-            Self::Applying { .. } => "Applying",
-            Self::Storing { .. } => "Storing",
-        }
-    }
-}
-
-fn same(frame: &'static str, ours: RequestId, theirs: RequestId) -> Result<(), Misbehaved> {
-    if ours == theirs { Ok(()) } else { Err(Misbehaved::WrongRequest { frame }) }
 }
 
 fn unexpected(state: State, message: &FromGuest) -> SessionError {

@@ -1,0 +1,111 @@
+//! The agent's configuration: the command line and nothing else.
+//!
+//! Called by `main`. Unknown options and values out of bounds are refused at start.
+
+use clap::Parser;
+use doorbell_wire::limits::MANAGER_PORT;
+use std::path::PathBuf;
+use tracing::level_filters::LevelFilter;
+
+/// The command line.
+#[derive(Clone, Debug, Eq, Parser, PartialEq)]
+#[command(name = "doorbell-agent", version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = AFTER_HELP)]
+pub struct Config {
+    /// Where key, token, journal, programs and output are kept
+    ///
+    /// It has to outlive a reboot of the guest: a journal on tmpfs forgets what has been started. It is made
+    /// with mode 700, and refused when others can read it.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/doorbell-agent", env = "DOORBELL_AGENT_STATE_DIR")]
+    pub state_dir: PathBuf,
+
+    /// The vsock port the manager listens on, at CID 2
+    #[arg(long, value_name = "PORT", default_value_t = MANAGER_PORT, value_parser = clap::value_parser!(u32).range(1..1024))]
+    pub port: u32,
+
+    /// The least important records to write to stderr: error, warn, info, debug, trace or off
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log: LevelFilter,
+
+    /// Do not run modprobe; wait until somebody else has loaded the vsock transport
+    #[arg(long)]
+    pub no_modules: bool,
+}
+
+const ABOUT: &str = "Pulls requests from the host over vsock, applies them once, and acknowledges them";
+
+const LONG_ABOUT: &str = "\
+Pulls requests from the host over vsock, applies them once, and acknowledges them.
+
+The agent dials the manager (doorbelld) at CID 2 from a privileged port and keeps one connection. It listens
+nowhere and needs no network. When the manager rings, the agent pulls the next request: it runs a program, or
+reads or switches network links, and gives back the outcome with its evidence.
+
+A request starts at most once. Its start is on disk before it begins and its outcome before it is acknowledged;
+what a crash cut off is reported as interrupted. A program runs as root in a session and, where the guest has
+cgroup v2, in a cgroup of its own, with an environment of PATH, what the request gives, and DOORBELL_REQUEST;
+it starts in / unless told otherwise. A time limit or a cancel sends SIGTERM, and SIGKILL to all of it 2 s later.
+Processes that a program leaves behind are killed after 2 s if they hold its output, and go on if they let go.";
+
+const AFTER_HELP: &str = "\
+First start:
+  The agent makes a key and logs its fingerprint (SHA256:...). The operator compares it with what
+  `doorbell guest pending` shows on the host and says `doorbell guest approve NAME`.
+
+Files in the state directory:
+  key                 the guest's key; whoever has it is this guest
+  token               what the manager gave at the last welcome; a copy of the guest has a stale one
+  journal             what was started, how it ended, and what the manager has stored of it
+  programs/, output/  programs and their output, until their receipt
+
+Signals:
+  SIGTERM, SIGINT     say goodbye to the manager and end; a running program is not ended
+
+Exit status:
+  0  told to stop by a signal
+  2  the command line is wrong
+  3  the state directory, the key or the journal cannot be used; the last line on stderr says what to do
+  4  the kernel refused what the agent cannot do without";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(args: &[&str]) -> Result<Config, clap::Error> {
+        Config::try_parse_from(std::iter::once(&"doorbell-agent").chain(args))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_need_no_argument() {
+        let config = parse(&[]).unwrap();
+        assert_eq!((config.port, config.no_modules, config.log), (707, false, LevelFilter::INFO));
+        assert_eq!(config.state_dir, PathBuf::from("/var/lib/doorbell-agent"));
+    }
+
+    #[test]
+    fn a_port_that_anybody_could_listen_on_is_refused() {
+        assert!(parse(&["--port", "1024"]).is_err());
+        assert!(parse(&["--port", "0"]).is_err());
+        assert_eq!(parse(&["--port", "1023"]).unwrap().port, 1023);
+    }
+
+    #[test]
+    fn unknown_words_are_refused() {
+        assert!(parse(&["--log", "loud"]).is_err());
+        assert!(parse(&["--listen"]).is_err());
+        assert!(parse(&["extra"]).is_err());
+    }
+
+    #[test]
+    fn every_exit_status_is_in_the_help() {
+        let help = Config::command().render_long_help().to_string();
+        for status in [crate::EXIT_STATE, crate::EXIT_KERNEL] {
+            assert!(help.contains(&format!("\n  {status}  ")), "{status}");
+        }
+    }
+}

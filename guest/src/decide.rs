@@ -1,0 +1,118 @@
+//! What to do with an offered request. Pure.
+//!
+//! Called by `pull` with the offer and the journal's history. This is where a request is kept from starting
+//! twice: whatever the manager offers, only a request that left no trace here is begun.
+
+use crate::journal::history::{Entry, History};
+use doorbell_wire::ids::Sequence;
+use doorbell_wire::message::Offer;
+use doorbell_wire::message::outcome::Acknowledgement;
+
+/// What is to be done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Decision {
+    /// Answer it at once; it has no effect and no record.
+    Query,
+    /// Begin it: nothing of it has happened here, or it may happen again.
+    Begin(Sequence),
+    /// It has ended; say so again.
+    Repeat(Box<Acknowledgement>),
+    /// It has started, nobody knows how it ended, and it must not start again.
+    Interrupted,
+    /// It is at or below the low-water mark and nothing is known of it.
+    Stale(u64),
+}
+
+/// Decides.
+#[must_use]
+pub fn decide(offer: &Offer, history: &History) -> Decision {
+    let Some(sequence) = offer.sequence else { return Decision::Query };
+    match history.entry(offer.request) {
+        Some(Entry { outcome: Some(outcome), .. }) => Decision::Repeat(Box::new(outcome.clone())),
+        // The manager's word of this moment does not make a start repeatable that was not when it happened.
+        Some(Entry { started: Some(started), .. }) if !(started.idempotent && offer.idempotent) => {
+            Decision::Interrupted
+        }
+        Some(_) => Decision::Begin(sequence),
+        None if u64::from(sequence) <= history.low_water() => Decision::Stale(sequence.into()),
+        None => Decision::Begin(sequence),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::record::{Record, Started};
+    use doorbell_wire::ids::{BootId, RequestId};
+    use doorbell_wire::message::action::Action;
+    use doorbell_wire::message::outcome::{Evidence, Outcome, OutputTotals};
+
+    fn sequence(number: u64) -> Sequence {
+        number.try_into().unwrap()
+    }
+
+    fn offer(number: u8, idempotent: bool) -> Offer {
+        Offer {
+            request: RequestId::new([number; 16]),
+            sequence: Some(sequence(number.into())),
+            action: Action::LinkList,
+            timeout_ms: None,
+            idempotent,
+        }
+    }
+
+    fn started(number: u8, idempotent: bool) -> Record {
+        let request = RequestId::new([number; 16]);
+        let boot_id = BootId::new([0; 16]);
+        Record::Started(Started { request, sequence: sequence(number.into()), idempotent, boot_id })
+    }
+
+    fn history(records: impl IntoIterator<Item = Record>) -> History {
+        let mut history = History::default();
+        records.into_iter().for_each(|record| history.note(record));
+        history
+    }
+
+    #[test]
+    fn a_query_needs_no_history() {
+        let query = Offer { sequence: None, ..offer(1, false) };
+        assert_eq!(decide(&query, &history([started(1, false)])), Decision::Query);
+    }
+
+    #[test]
+    fn a_new_request_begins() {
+        assert_eq!(decide(&offer(5, false), &history([])), Decision::Begin(sequence(5)));
+    }
+
+    #[test]
+    fn a_started_request_begins_again_only_if_both_say_so() {
+        let decided = |then, offered| decide(&offer(1, offered), &history([started(1, then)]));
+        assert_eq!(decided(false, false), Decision::Interrupted);
+        assert_eq!(decided(false, true), Decision::Interrupted);
+        assert_eq!(decided(true, false), Decision::Interrupted);
+        assert_eq!(decided(true, true), Decision::Begin(sequence(1)));
+    }
+
+    #[test]
+    fn an_ended_request_is_acknowledged_again() {
+        let acknowledgement = Acknowledgement {
+            request: RequestId::new([1; 16]),
+            outcome: Outcome::Failed(3),
+            evidence: Evidence::None,
+            output: OutputTotals::default(),
+            ran: None,
+        };
+        let end = Record::Outcome { sequence: sequence(1), acknowledgement: acknowledgement.clone() };
+        let history = history([started(1, true), end]);
+        assert_eq!(decide(&offer(1, true), &history), Decision::Repeat(Box::new(acknowledgement)));
+    }
+
+    #[test]
+    fn at_or_below_the_mark_without_a_record_is_stale() {
+        let forgotten = Record::Forgotten { request: RequestId::new([9; 16]), sequence: sequence(4) };
+        let history = history([forgotten]);
+        assert_eq!(decide(&offer(4, true), &history), Decision::Stale(4));
+        assert_eq!(decide(&offer(3, true), &history), Decision::Stale(3));
+        assert_eq!(decide(&offer(5, true), &history), Decision::Begin(sequence(5)));
+    }
+}

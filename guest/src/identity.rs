@@ -1,0 +1,281 @@
+//! Who this guest is: its key, the token of its last welcome, the run of its kernel.
+//!
+//! Called by `link` to answer a greeting and to keep a new token. The key never leaves the state directory;
+//! the manager decides by it alone who was met.
+
+use crate::state::{StateDir, StateError, io_at, replace};
+use base64ct::{Base64Unpadded, Encoding};
+use doorbell_wire::error::Malformed;
+use doorbell_wire::handshake::transcript;
+use doorbell_wire::ids::{BootId, InvalidId, Nonce, PublicKey, SessionToken, Signature};
+use doorbell_wire::message::{Claims, Greeting, Hello};
+use ed25519_dalek::{Signer, SigningKey};
+use sha2::{Digest, Sha256};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use tracing::warn;
+
+/// Why the guest has no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The kernel refused.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The key file is not one.
+    #[error("key {} has {got} bytes where 32 make a key; move it away and approve the guest's new key", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        got: usize,
+    },
+    /// Others can read the key.
+    #[error("key {} has mode {mode:o} where others need to be shut out; replace the key, for it may be known", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The kernel gave no random bytes.
+    #[error("no random bytes for a key")]
+    NoRandom(#[source] getrandom::Error),
+    /// The kernel did not tell its boot id.
+    #[error("boot id {got:?} is not one; is /proc mounted?")]
+    NoBootId {
+        /// What was read.
+        got: String,
+    },
+}
+
+/// The guest's key and what goes with it. The key's bytes are wiped when this is dropped.
+pub struct Identity {
+    key: SigningKey,
+    token: Option<SessionToken>,
+    token_path: PathBuf,
+    boot_id: BootId,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("fingerprint", &self.fingerprint()).finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    /// Reads the key, or makes one at the first start.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when there is no key to prove.
+    pub fn open(state: &StateDir) -> Result<Self, IdentityError> {
+        let token_path = state.root().join("token");
+        Ok(Self {
+            key: key(&state.root().join("key"))?,
+            token: token(&token_path)?,
+            token_path,
+            boot_id: boot_id()?,
+        })
+    }
+
+    /// The public key's fingerprint as OpenSSH writes it, for an operator to compare.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut blob = Vec::new();
+        for part in [b"ssh-ed25519".as_slice(), self.key.verifying_key().as_bytes()] {
+            blob.extend_from_slice(&u32::try_from(part.len()).unwrap_or(0).to_be_bytes());
+            blob.extend_from_slice(part);
+        }
+        format!("SHA256:{}", Base64Unpadded::encode_string(&Sha256::digest(&blob)))
+    }
+
+    /// The run of the kernel.
+    #[must_use]
+    pub const fn boot_id(&self) -> BootId {
+        self.boot_id
+    }
+
+    /// Completes what the agent claims with key, token and a fresh nonce, and proves it.
+    ///
+    /// # Errors
+    /// [`ProofError`] when there are no random bytes or the claims do not fit.
+    pub fn hello(&self, greeting: &Greeting, about: About) -> Result<Hello, ProofError> {
+        let mut nonce = [0; Nonce::LEN];
+        getrandom::fill(&mut nonce).map_err(ProofError::NoRandom)?;
+        let claims = Claims {
+            version: about.version,
+            nonce: Nonce::new(nonce),
+            public_key: PublicKey::new(self.key.verifying_key().to_bytes()),
+            boot_id: self.boot_id,
+            // Linux shows the hypervisor's generation id to no program.
+            generation: None,
+            token: self.token,
+            capabilities: about.capabilities,
+            agent: about.agent,
+            low_water: about.low_water,
+        };
+        let proof = self.key.sign(&transcript(greeting, &claims)?);
+        Ok(Hello { claims, proof: Signature::new(proof.to_bytes()) })
+    }
+
+    /// Keeps the token of a welcome. Where it cannot be put on disk it holds for this run of the agent.
+    pub fn keep(&mut self, token: SessionToken) {
+        if let Err(error) = replace(&self.token_path, token.as_bytes()) {
+            let path = self.token_path.display();
+            warn!(%path, %error, "the session token is not on disk; a restart of the agent will be fenced");
+        }
+        self.token = Some(token);
+    }
+}
+
+/// What the agent says of itself beside its identity.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The chosen protocol version.
+    pub version: u16,
+    /// What it can do here.
+    pub capabilities: doorbell_wire::message::Capabilities,
+    /// Its own version.
+    pub agent: doorbell_wire::ids::ShortText,
+    /// Up to where requests are forgotten.
+    pub low_water: u64,
+}
+
+/// Why a greeting could not be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// The kernel gave no random bytes.
+    #[error("no random bytes for a nonce")]
+    NoRandom(#[source] getrandom::Error),
+    /// The claims do not fit.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// This build has a version that cannot be told.
+    #[error(transparent)]
+    Version(InvalidId),
+}
+
+fn key(path: &Path) -> Result<SigningKey, IdentityError> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return new_key(path),
+        metadata => {
+            let mode = io_at("look at", path, metadata)?.mode() & 0o7777;
+            if mode & 0o077 != 0 {
+                return Err(IdentityError::Exposed { path: path.to_owned(), mode });
+            }
+        }
+    }
+    let bytes = io_at("read", path, std::fs::read(path))?;
+    let damaged = |_| IdentityError::Damaged { path: path.to_owned(), got: bytes.len() };
+    Ok(SigningKey::from_bytes(&<[u8; 32]>::try_from(bytes.as_slice()).map_err(damaged)?))
+}
+
+/// The file appears whole or not at all: half a key would lock the guest out for good.
+fn new_key(path: &Path) -> Result<SigningKey, IdentityError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(IdentityError::NoRandom)?;
+    io_at("write", path, replace(path, &seed))?;
+    let key = SigningKey::from_bytes(&seed);
+    seed.fill(0);
+    std::hint::black_box(&seed);
+    Ok(key)
+}
+
+fn token(path: &Path) -> Result<Option<SessionToken>, StateError> {
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            let token = SessionToken::try_from(bytes.as_slice()).ok();
+            if token.is_none() {
+                warn!(path = %path.display(), bytes = bytes.len(), "the session token is damaged; the manager will fence this guest");
+            }
+            Ok(token)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => io_at("read", path, Err(error)),
+    }
+}
+
+fn boot_id() -> Result<BootId, IdentityError> {
+    let path = Path::new("/proc/sys/kernel/random/boot_id");
+    let got = io_at("read", path, std::fs::read_to_string(path))?;
+    let digits: String = got.trim().chars().filter(|&c| c != '-').collect();
+    digits.parse().map_err(|_| IdentityError::NoBootId { got: got.trim().to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbell_wire::message::Capabilities;
+    use ed25519_dalek::VerifyingKey;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn state() -> (tempfile::TempDir, StateDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&dir.path().join("state")).unwrap();
+        (dir, state)
+    }
+
+    fn about() -> About {
+        let agent = "0".parse().unwrap();
+        About { version: 0, capabilities: Capabilities::RUN, agent, low_water: 3 }
+    }
+
+    fn greeting() -> Greeting {
+        Greeting { version_min: 0, version_max: 0, nonce: Nonce::new([9; 32]), host_time_ms: 1 }
+    }
+
+    #[test]
+    fn the_key_stays_and_proves_the_greeting() {
+        let (_dir, state) = state();
+        let first = Identity::open(&state).unwrap();
+        let second = Identity::open(&state).unwrap();
+        assert_eq!(first.fingerprint(), second.fingerprint());
+        assert_eq!(state.root().join("key").metadata().unwrap().mode() & 0o777, 0o600);
+        let hello = second.hello(&greeting(), about()).unwrap();
+        let key = VerifyingKey::from_bytes(hello.claims.public_key.as_bytes()).unwrap();
+        let said = transcript(&greeting(), &hello.claims).unwrap();
+        let proof = ed25519_dalek::Signature::from_bytes(hello.proof.as_bytes());
+        key.verify_strict(&said, &proof).unwrap();
+        let other = Greeting { nonce: Nonce::new([8; 32]), ..greeting() };
+        assert!(key.verify_strict(&transcript(&other, &hello.claims).unwrap(), &proof).is_err());
+    }
+
+    #[test]
+    fn the_fingerprint_is_that_of_openssh() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity {
+            key: SigningKey::from_bytes(&[1; 32]),
+            token: None,
+            token_path: dir.path().join("token"),
+            boot_id: BootId::new([0; 16]),
+        };
+        // ssh-keygen -lf of the public key of the seed of 32 bytes 01.
+        assert_eq!(identity.fingerprint(), OPENSSH);
+    }
+
+    #[test]
+    fn a_token_survives_a_restart_and_is_not_shown() {
+        let (_dir, state) = state();
+        let mut identity = Identity::open(&state).unwrap();
+        assert_eq!(identity.hello(&greeting(), about()).unwrap().claims.token, None);
+        identity.keep(SessionToken::new([5; 32]));
+        let again = Identity::open(&state).unwrap();
+        let claims = again.hello(&greeting(), about()).unwrap().claims;
+        assert_eq!(claims.token, Some(SessionToken::new([5; 32])));
+        assert!(!format!("{again:?}{claims:?}").contains("5, 5"));
+    }
+
+    #[test]
+    fn a_damaged_or_exposed_key_is_refused_and_kept() {
+        let (_dir, state) = state();
+        let path = state.root().join("key");
+        std::fs::write(&path, [1; 31]).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        assert!(matches!(Identity::open(&state), Err(IdentityError::Damaged { got: 31, .. })));
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+        assert!(matches!(Identity::open(&state), Err(IdentityError::Exposed { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), [1; 31]);
+    }
+
+    const OPENSSH: &str = "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8";
+}

@@ -1,0 +1,80 @@
+//! One record of the journal: `length u32 LE, CRC32C u32 LE, body`.
+//!
+//! Called by `file` to append and by `recover` to read back. Trusts nothing on the disk: a length is checked
+//! before anything is kept for it, and the checksum covers length and body.
+
+use doorbell_wire::codec::{decode, encode};
+use doorbell_wire::error::Malformed;
+use doorbell_wire::ids::{BootId, RequestId, Sequence};
+use doorbell_wire::limits::PAYLOAD_LEN_MAX;
+use doorbell_wire::message::outcome::Acknowledgement;
+use serde::{Deserialize, Serialize};
+
+/// What happened.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum Record {
+    /// The effect of a request is about to begin.
+    Started(Started),
+    /// A request has ended.
+    Outcome {
+        /// Its place in the order.
+        sequence: Sequence,
+        /// What the manager is told.
+        acknowledgement: Acknowledgement,
+    },
+    /// The manager has stored the outcome.
+    Forgotten {
+        /// The request.
+        request: RequestId,
+        /// Its place in the order.
+        sequence: Sequence,
+    },
+}
+
+/// A start.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    /// The request.
+    pub request: RequestId,
+    /// Its place in the order.
+    pub sequence: Sequence,
+    /// Whether it may be started again after an interruption.
+    pub idempotent: bool,
+    /// The run of the kernel it started in.
+    pub boot_id: BootId,
+}
+
+impl Record {
+    /// The bytes of the record on disk.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it does not fit; checked values do.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Malformed> {
+        let body = encode(WHAT, self)?;
+        let length = u32::try_from(body.len()).map_err(|_| Malformed::Unwritable { what: WHAT })?.to_le_bytes();
+        let mut bytes = length.to_vec();
+        bytes.extend_from_slice(&checksum(length, &body).to_le_bytes());
+        bytes.extend_from_slice(&body);
+        Ok(bytes)
+    }
+
+    /// Takes one whole record from the front of `bytes`; `None`, and `bytes` as it was, when there is none.
+    pub fn take(bytes: &mut &[u8]) -> Option<Self> {
+        let (length, rest) = bytes.split_first_chunk::<4>()?;
+        let (sum, rest) = rest.split_first_chunk::<4>()?;
+        let len = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|&len| len <= PAYLOAD_LEN_MAX)?;
+        let (body, rest) = rest.split_at_checked(len)?;
+        if checksum(*length, body) != u32::from_le_bytes(*sum) {
+            return None;
+        }
+        let record = decode(WHAT, body).ok()?;
+        *bytes = rest;
+        Some(record)
+    }
+}
+
+fn checksum(length: [u8; 4], body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&length), body)
+}
+
+const WHAT: &str = "journal record";

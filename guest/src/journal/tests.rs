@@ -1,0 +1,192 @@
+//! The journal over real files: every cut and every flipped bit leaves a prefix of the history.
+
+use super::history::Entry;
+use super::recover::HEADER;
+use super::*;
+use doorbell_wire::ids::BootId;
+use doorbell_wire::message::outcome::{Evidence, Outcome, OutputTotals};
+use proptest::prelude::*;
+
+fn request(number: u8) -> RequestId {
+    RequestId::new([number; 16])
+}
+
+fn sequence(number: u8) -> Sequence {
+    Sequence::try_from(u64::from(number)).unwrap()
+}
+
+fn started(number: u8) -> Started {
+    let boot_id = BootId::new([7; 16]);
+    Started { request: request(number), sequence: sequence(number), idempotent: false, boot_id }
+}
+
+fn acknowledgement(number: u8) -> Acknowledgement {
+    Acknowledgement {
+        request: request(number),
+        outcome: Outcome::Failed(number),
+        evidence: Evidence::None,
+        output: OutputTotals::default(),
+        ran: None,
+    }
+}
+
+fn script() -> Vec<Record> {
+    let mut records = Vec::new();
+    for number in 1..=4 {
+        records.push(Record::Started(started(number)));
+        records.push(Record::Outcome {
+            sequence: sequence(number),
+            acknowledgement: acknowledgement(number),
+        });
+        if number != 2 {
+            records.push(Record::Forgotten { request: request(number), sequence: sequence(number) });
+        }
+    }
+    records
+}
+
+fn bytes_of(records: &[Record]) -> Vec<u8> {
+    records.iter().fold(HEADER.to_vec(), |mut bytes, record| {
+        bytes.extend(record.to_bytes().unwrap());
+        bytes
+    })
+}
+
+fn prefixes(records: &[Record]) -> Vec<History> {
+    let mut history = History::default();
+    let mut all = vec![history.clone()];
+    for record in records {
+        history.note(record.clone());
+        all.push(history.clone());
+    }
+    all
+}
+
+fn state() -> (tempfile::TempDir, StateDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::open(&dir.path().join("state")).unwrap();
+    (dir, state)
+}
+
+#[test]
+fn what_was_noted_is_there_after_a_restart() {
+    let (_dir, state) = state();
+    let mut journal = Journal::open(&state).unwrap();
+    journal.started(started(1)).unwrap();
+    journal.outcome(sequence(1), &acknowledgement(1)).unwrap();
+    journal.forgotten(request(1), sequence(1)).unwrap();
+    journal.started(started(2)).unwrap();
+    let before = journal.history().clone();
+    drop(journal);
+    let journal = Journal::open(&state).unwrap();
+    assert_eq!(journal.history(), &before);
+    assert_eq!(journal.history().low_water(), 1);
+    let open = Entry { sequence: sequence(2), started: Some(started(2)), outcome: None };
+    assert_eq!(journal.history().entry(request(2)), Some(&open));
+}
+
+#[test]
+fn a_cut_at_every_byte_leaves_a_prefix() {
+    let records = script();
+    let whole = bytes_of(&records);
+    let prefixes = prefixes(&records);
+    for end in 0..=whole.len() {
+        match recover(&whole[..end]) {
+            Some(recovered) => {
+                assert!(prefixes.contains(&recovered.history), "cut at {end}");
+                assert_eq!(recovered.good + recovered.cut, end);
+            }
+            None => assert!(end < HEADER.len(), "cut at {end}"),
+        }
+    }
+}
+
+#[test]
+fn a_torn_end_is_cut_from_the_file_and_appending_goes_on() {
+    let (_dir, state) = state();
+    let path = state.root().join("journal");
+    let whole = bytes_of(&script());
+    std::fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+    let mut journal = Journal::open(&state).unwrap();
+    journal.forgotten(request(4), sequence(4)).unwrap();
+    drop(journal);
+    assert_eq!(std::fs::read(&path).unwrap(), whole);
+}
+
+#[test]
+fn a_file_that_is_no_journal_is_not_overwritten() {
+    let (_dir, state) = state();
+    let path = state.root().join("journal");
+    std::fs::write(&path, b"something else").unwrap();
+    assert!(matches!(Journal::open(&state), Err(JournalError::Foreign(_))));
+    assert_eq!(std::fs::read(&path).unwrap(), b"something else");
+}
+
+#[test]
+fn compaction_keeps_the_history_and_the_low_water_mark() {
+    let (_dir, state) = state();
+    let mut journal = Journal::open(&state).unwrap();
+    for record in script() {
+        journal.append(record).unwrap();
+    }
+    let before = journal.history().clone();
+    let path = state.root().join("journal");
+    let long = path.metadata().unwrap().len();
+    journal.file = Ok(JournalFile::create(&path, &before.records()).unwrap());
+    assert!(path.metadata().unwrap().len() < long);
+    journal.started(started(9)).unwrap();
+    drop(journal);
+    let journal = Journal::open(&state).unwrap();
+    assert_eq!(journal.history().low_water(), 4);
+    assert!(journal.history().entry(request(2)).is_some() && journal.history().entry(request(9)).is_some());
+    assert_eq!(journal.history().records().len(), before.records().len() + 1);
+}
+
+#[test]
+fn the_file_stays_short_over_many_requests() {
+    let (_dir, state) = state();
+    let path = state.root().join("journal");
+    let padding = vec![Record::Forgotten { request: request(1), sequence: sequence(1) }; 40_000];
+    std::fs::write(&path, bytes_of(&padding)).unwrap();
+    assert!(path.metadata().unwrap().len() > COMPACT_LEN);
+    let mut journal = Journal::open(&state).unwrap();
+    journal.forgotten(request(2), sequence(2)).unwrap();
+    assert!(path.metadata().unwrap().len() < 1024);
+    drop(journal);
+    assert_eq!(Journal::open(&state).unwrap().history().low_water(), 2);
+}
+
+#[test]
+fn a_full_disk_refuses_the_record_and_keeps_the_history() {
+    let (_dir, state) = state();
+    let path = state.root().join("journal");
+    std::fs::write(&path, bytes_of(&[])).unwrap();
+    let mut journal = Journal::open(&state).unwrap();
+    let mut full = JournalFile::open(Path::new("/dev/full"), 0).unwrap();
+    assert_eq!(full.append(&Record::Started(started(1))), Err(Errno::ENOSPC));
+    journal.file = Ok(full);
+    assert!(journal.started(started(1)).is_err());
+    assert_eq!(journal.history(), &History::default());
+}
+
+proptest! {
+    #[test]
+    fn a_flipped_bit_leaves_a_prefix(at in 0_usize..2_000, bit in 0_u8..8) {
+        let records = script();
+        let mut bytes = bytes_of(&records);
+        let at = at % bytes.len();
+        bytes[at] ^= 1 << bit;
+        match recover(&bytes) {
+            Some(recovered) => prop_assert!(prefixes(&records).contains(&recovered.history)),
+            None => prop_assert!(at < HEADER.len()),
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_panic(tail in proptest::collection::vec(any::<u8>(), 0..4_096)) {
+        let mut bytes = HEADER.to_vec();
+        bytes.extend(tail);
+        let recovered = recover(&bytes);
+        prop_assert!(recovered.is_some());
+    }
+}

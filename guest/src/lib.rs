@@ -1,0 +1,33 @@
+//! The agent: what runs inside a guest and does what its manager asks for.
+//!
+//! Called by the binary of the same name. Single-threaded and blocking: one `poll` waits for the channel, the
+//! program in hand, a signal and the next deadline. Trusts the manager with what requests can express, and
+//! nobody with anything else; listens nowhere.
+//!
+//! A request's way, file by file: [`dial`] → [`link`] → [`pull`] → [`decide`] → [`fetch`] → [`verify`] →
+//! [`journal`] → [`apply`] → [`spool`] → acknowledged and forgotten by [`pull`].
+
+pub mod apply;
+pub mod clock;
+pub mod config;
+pub mod decide;
+pub mod dial;
+pub mod fetch;
+mod hand;
+pub mod identity;
+pub mod journal;
+pub mod lanes;
+pub mod link;
+pub mod modules;
+pub mod pull;
+pub mod retry;
+pub mod serve;
+pub mod spool;
+pub mod state;
+pub mod verify;
+pub mod wait;
+
+/// Exit status: the state directory, the key or the journal cannot be used.
+pub const EXIT_STATE: u8 = 3;
+/// Exit status: the kernel refused what the agent cannot do without.
+pub const EXIT_KERNEL: u8 = 4;

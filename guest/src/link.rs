@@ -1,0 +1,228 @@
+//! One connection to the manager: bytes in, frames to the session, what it owes done, bytes out.
+//!
+//! Called by the event loop. Trusts nothing that comes in: every wait has a deadline, what is held for a peer
+//! is bounded, and after the first wrong byte the connection is over. Works on any byte stream; the real one
+//! is a vsock socket.
+
+use crate::identity::ProofError;
+use crate::lanes::Lanes;
+use crate::pull::Agent;
+use doorbell_wire::error::{Malformed, Reason, SessionError};
+use doorbell_wire::frame::Deframer;
+use doorbell_wire::ids::Tick;
+use doorbell_wire::limits::{FRAME_MS_MAX, WRITE_MS_MAX};
+use doorbell_wire::message::{FromGuest, FromHost};
+use doorbell_wire::session::guest::{Guest, Owed};
+use nix::poll::{PollFd, PollFlags};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+
+/// Why a connection is over.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The manager closed it.
+    #[error("manager closed the connection")]
+    Closed,
+    /// A frame began and did not end.
+    #[error("a frame of the manager was not whole after {FRAME_MS_MAX} ms")]
+    HalfFrame,
+    /// The manager takes nothing.
+    #[error("manager took no bytes for {WRITE_MS_MAX} ms")]
+    Stuck,
+    /// The kernel refused.
+    #[error("cannot {verb} the manager")]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The greeting could not be answered.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    /// A rule was broken, or the manager said goodbye.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// This agent is to stop.
+    #[error("agent stops")]
+    Stopped,
+}
+
+impl Ended {
+    /// What the manager is told, if it is there to hear it.
+    #[must_use]
+    pub const fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Closed | Self::Io { .. } | Self::Stuck => None,
+            Self::HalfFrame => Some(Reason::SILENT),
+            Self::Proof(_) => Some(Reason::INTERNAL),
+            Self::Session(error) => error.reason(),
+            Self::Stopped => Some(Reason::GOODBYE),
+        }
+    }
+}
+
+impl From<Malformed> for Ended {
+    fn from(malformed: Malformed) -> Self {
+        Self::Session(malformed.into())
+    }
+}
+
+/// A connection and its session.
+#[derive(Debug)]
+pub struct Link<S> {
+    stream: S,
+    session: Option<Guest>,
+    deframer: Deframer,
+    lanes: Lanes,
+    frame_since: Option<Tick>,
+    wake: Tick,
+    welcomed: bool,
+}
+
+impl<S: AsFd + Read + Write> Link<S> {
+    /// A session on a non-blocking stream that has just been connected.
+    #[must_use]
+    pub fn new(stream: S, now: Tick) -> Self {
+        Self {
+            stream,
+            session: Some(Guest::connected(now)),
+            deframer: Deframer::new(),
+            lanes: Lanes::default(),
+            frame_since: None,
+            wake: now,
+            welcomed: false,
+        }
+    }
+
+    /// Whether the manager has accepted this guest on this connection.
+    #[must_use]
+    pub const fn welcomed(&self) -> bool {
+        self.welcomed
+    }
+
+    /// What the event loop has to watch.
+    #[must_use]
+    pub fn watched(&self) -> PollFd<'_> {
+        let mut flags = PollFlags::empty();
+        flags.set(PollFlags::POLLIN, !self.lanes.is_clogged());
+        flags.set(PollFlags::POLLOUT, !self.lanes.is_empty());
+        PollFd::new(self.stream.as_fd(), flags)
+    }
+
+    /// When [`Link::turn`] has something to do even if nothing comes.
+    #[must_use]
+    pub fn due(&self) -> Tick {
+        let frame = self.frame_since.map(|since| since.after(FRAME_MS_MAX));
+        [frame, self.lanes.deadline()].into_iter().flatten().fold(self.wake, Tick::min)
+    }
+
+    /// One turn: what came in is worked off, what can go out goes out, deadlines are checked.
+    ///
+    /// # Errors
+    /// [`Ended`]: close it.
+    pub fn turn(&mut self, now: Tick, agent: &mut Agent) -> Result<(), Ended> {
+        let session = self.session.take().ok_or(Ended::Closed)?;
+        let session = session.expire(now)?;
+        let session = self.drain(session, now, agent)?;
+        let session = self.read(session, now, agent)?;
+        let session = self.write(session, now, agent)?;
+        self.session = Some(session);
+        self.check_deadlines(now)
+    }
+
+    /// Says goodbye as far as the socket takes it without waiting, and closes.
+    pub fn close(mut self, now: Tick, reason: Option<Reason>) {
+        let Some(reason) = reason else { return };
+        if self.lanes.push(&FromGuest::GuestBye(reason)).is_ok() {
+            // The peer may be gone or full; a goodbye is a courtesy.
+            let _ = self.lanes.flush(&mut self.stream, now);
+        }
+    }
+
+    /// A limit on what is read per turn leaves time for the program and the deadlines.
+    fn read(&mut self, mut session: Guest, now: Tick, agent: &mut Agent) -> Result<Guest, Ended> {
+        if self.lanes.is_clogged() {
+            return Ok(session);
+        }
+        let mut buffer = [0; READ_LEN];
+        let count = match self.stream.read(&mut buffer) {
+            Ok(0) => return Err(Ended::Closed),
+            Ok(count) => count,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Ok(session);
+            }
+            Err(source) => return Err(Ended::Io { verb: "read from", source }),
+        };
+        let mut bytes = buffer.get(..count).unwrap_or_default();
+        while let Some(frame) = self.deframer.next(&mut bytes)? {
+            self.frame_since = None;
+            session = session.receive(now, FromHost::from_frame(&frame)?)?;
+            session = self.drain(session, now, agent)?;
+        }
+        self.frame_since = self.deframer.is_mid_frame().then(|| self.frame_since.unwrap_or(now));
+        Ok(session)
+    }
+
+    /// Writes until the socket takes no more or there is nothing more to say.
+    fn write(&mut self, mut session: Guest, now: Tick, agent: &mut Agent) -> Result<Guest, Ended> {
+        loop {
+            session = self.send_work(session, now, agent)?;
+            if self.lanes.is_empty() {
+                return Ok(session);
+            }
+            self.lanes.flush(&mut self.stream, now).map_err(|source| Ended::Io { verb: "write to", source })?;
+            if !self.lanes.is_empty() {
+                return Ok(session);
+            }
+        }
+    }
+
+    /// Output of the request in hand while there is credit, then its acknowledgement.
+    fn send_work(&mut self, mut session: Guest, now: Tick, agent: &mut Agent) -> Result<Guest, Ended> {
+        while self.lanes.has_bulk_room() && session.output_room() > 0 {
+            let Some(output) = agent.next_output(session.output_room()) else { break };
+            session = session.output(output)?;
+            session = self.drain(session, now, agent)?;
+        }
+        if self.lanes.bulk_is_empty()
+            && let Some(acknowledgement) = agent.acknowledgement(session.in_hand())
+        {
+            session = session.acknowledge(acknowledgement)?;
+            session = self.drain(session, now, agent)?;
+        }
+        Ok(session)
+    }
+
+    fn drain(&mut self, mut session: Guest, now: Tick, agent: &mut Agent) -> Result<Guest, Ended> {
+        loop {
+            match session.poll() {
+                Owed::Wait(tick) => {
+                    self.wake = tick;
+                    return Ok(session);
+                }
+                Owed::Send(message) => self.lanes.push(&message)?,
+                owed => {
+                    self.welcomed |= matches!(owed, Owed::Welcomed(_));
+                    session = agent.owed(session, now, owed)?;
+                }
+            }
+        }
+    }
+
+    fn check_deadlines(&self, now: Tick) -> Result<(), Ended> {
+        if self.frame_since.is_some_and(|since| now >= since.after(FRAME_MS_MAX)) {
+            return Err(Ended::HalfFrame);
+        }
+        if self.lanes.deadline().is_some_and(|deadline| now >= deadline) {
+            return Err(Ended::Stuck);
+        }
+        Ok(())
+    }
+}
+
+const READ_LEN: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

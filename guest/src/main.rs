@@ -1,0 +1,108 @@
+//! The program `doorbell-agent`: configuration, log, signals, and the event loop between them.
+//!
+//! Called by systemd or by an initramfs' init. Trusts its command line and its state directory, which only
+//! root can write.
+
+use clap::Parser;
+use doorbell_agent::apply::cgroup::Cgroups;
+use doorbell_agent::config::Config;
+use doorbell_agent::identity::{Identity, IdentityError};
+use doorbell_agent::journal::{Journal, JournalError};
+use doorbell_agent::modules::Modules;
+use doorbell_agent::pull::Agent;
+use doorbell_agent::serve::{Dialer, run, with_source};
+use doorbell_agent::state::{StateDir, StateError};
+use doorbell_agent::{EXIT_KERNEL, EXIT_STATE};
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use tracing::{error, info, warn};
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    start_log(&config);
+    match serve(&config) {
+        Ok(()) => {
+            info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(fault) => {
+            error!("{}", with_source(&fault));
+            fault.exit_code()
+        }
+    }
+}
+
+fn serve(config: &Config) -> Result<(), Fault> {
+    let stop = signals().map_err(Fault::Signals)?;
+    let state = StateDir::open(&config.state_dir)?;
+    let identity = Identity::open(&state)?;
+    let journal = Journal::open(&state)?;
+    let cgroups = Cgroups::find();
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        key = identity.fingerprint(),
+        state_dir = %config.state_dir.display(),
+        port = config.port,
+        modules = if config.no_modules { "waited for" } else { "loaded" },
+        kill = if cgroups.is_some() { "cgroup" } else { "pgrp" },
+        low_water = journal.history().low_water(),
+        "doorbell-agent starts"
+    );
+    let mut agent = Agent::resume(state, identity, journal, cgroups);
+    tell_systemd(sd_notify::NotifyState::Ready);
+    let served = run(&mut agent, Dialer::new(config.port, Modules::new(!config.no_modules)), &stop);
+    tell_systemd(sd_notify::NotifyState::Stopping);
+    served.map_err(Fault::Wait)
+}
+
+/// The signals that end the agent, as a descriptor to wait for.
+fn signals() -> Result<SignalFd, Errno> {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGTERM);
+    set.add(Signal::SIGINT);
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+}
+
+fn start_log(config: &Config) {
+    tracing_subscriber::fmt()
+        .with_max_level(config.log)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .compact()
+        .init();
+}
+
+/// Under anything but systemd there is nobody to tell.
+fn tell_systemd(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        warn!(%error, "systemd could not be told");
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("cannot take signals")]
+    Signals(#[source] Errno),
+    #[error("cannot wait for events")]
+    Wait(#[source] Errno),
+}
+
+impl Fault {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Identity(_) | Self::Journal(_) | Self::State(_) => EXIT_STATE,
+            Self::Signals(_) | Self::Wait(_) => EXIT_KERNEL,
+        })
+    }
+}

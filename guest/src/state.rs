@@ -1,0 +1,160 @@
+//! The agent's state directory: made, locked, and written so that a crash leaves the old or the new.
+//!
+//! Called by `main` at start and by everything that keeps something. The directory belongs to root alone;
+//! what others could have written in it is not trusted, so a loose mode is refused.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Why the state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another agent has it.
+    #[error("state directory {} is in use by another agent; stop that one or give --state-dir", .0.display())]
+    InUse(PathBuf),
+    /// Its mode or owner lets others in.
+    #[error("state directory {} has mode {mode:o} where others need to be shut out; chmod 700 it", path.display())]
+    Loose {
+        /// The directory.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The kernel refused.
+    #[error("cannot {verb} {}", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A directory that this agent alone uses.
+#[derive(Debug)]
+pub struct StateDir {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl StateDir {
+    /// Makes what is missing of it and takes its lock.
+    ///
+    /// # Errors
+    /// [`StateError`] when it cannot be used.
+    pub fn open(root: &Path) -> Result<Self, StateError> {
+        make_dir(root)?;
+        let mode = io_at("look at", root, root.metadata())?.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(StateError::Loose { path: root.to_owned(), mode });
+        }
+        let lock = lock(root)?;
+        let state = Self { root: root.to_owned(), _lock: lock };
+        make_dir(&state.programs())?;
+        make_dir(&state.output())?;
+        Ok(state)
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where programs are staged.
+    #[must_use]
+    pub fn programs(&self) -> PathBuf {
+        self.root.join("programs")
+    }
+
+    /// Where output is spooled.
+    #[must_use]
+    pub fn output(&self) -> PathBuf {
+        self.root.join("output")
+    }
+}
+
+/// Puts `bytes` at `path` so that after a crash either the old or the new content is there, whole.
+///
+/// # Errors
+/// The kernel's refusal; the old content stays.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    match std::fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)?;
+    sync_parent(path)
+}
+
+/// Makes a name in the directory of `path` as durable as the file behind it.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+/// Adds what was tried on which path to an error.
+pub(crate) fn io_at<T>(verb: &'static str, path: &Path, result: io::Result<T>) -> Result<T, StateError> {
+    result.map_err(|source| StateError::Io { verb, path: path.to_owned(), source })
+}
+
+fn make_dir(path: &Path) -> Result<(), StateError> {
+    io_at("make", path, DirBuilder::new().recursive(true).mode(0o700).create(path))
+}
+
+/// A directory on a read-only file system can still be locked: the lock sits on the directory itself.
+fn lock(root: &Path) -> Result<File, StateError> {
+    let dir = io_at("open", root, File::open(root))?;
+    match dir.try_lock() {
+        Ok(()) => Ok(dir),
+        Err(TryLockError::WouldBlock) => Err(StateError::InUse(root.to_owned())),
+        Err(TryLockError::Error(source)) => io_at("lock", root, Err(source)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_second_agent_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("state");
+        let first = StateDir::open(&root).unwrap();
+        assert!(matches!(StateDir::open(&root), Err(StateError::InUse(_))));
+        drop(first);
+        StateDir::open(&root).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let error = StateDir::open(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("mode 755"), "{error}");
+    }
+
+    #[test]
+    fn replace_is_private_and_leaves_no_second_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(dir.path().join("token.new"), b"left over").unwrap();
+        replace(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

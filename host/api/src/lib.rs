@@ -1,0 +1,20 @@
+//! The words of the manager's HTTP API: plain JSON types, without behaviour.
+//!
+//! The daemon answers with them, the SDK reads them; neither depends on the other. Values are checked where
+//! they become types of the channel (`doorbell_wire`), which the daemon does before it accepts anything.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod audit;
+pub mod error;
+pub mod event;
+pub mod guest;
+pub mod info;
+pub mod program;
+pub mod receipt;
+pub mod request;
+
+/// Where the daemon's socket is when nothing says otherwise.
+pub const SOCKET_DEFAULT: &str = "/run/doorbell/doorbelld.sock";
+/// The environment variable that names another socket.
+pub const SOCKET_ENV: &str = "DOORBELL_SOCKET";

@@ -1,0 +1,209 @@
+//! Requests and queries as the API shows and takes them.
+
+use crate::receipt::{LinkState, Receipt};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A request to be accepted.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRequest {
+    /// A name of the caller's own, 32 hexadecimal digits: accepting it twice gives one request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// What is to be done.
+    pub action: Action,
+    /// Milliseconds a program may run once it has started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Milliseconds until the request is no longer offered to its guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_ms: Option<u64>,
+    /// Whether an interrupted start may be started again.
+    #[serde(default)]
+    pub idempotent: bool,
+    /// Why, for receipt and audit trail; at most 256 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Action {
+    /// Start a program and wait for its end.
+    Run(Run),
+    /// Bring a link up.
+    LinkUp(Link),
+    /// Bring a link down.
+    LinkDown(Link),
+}
+
+/// A program to start. Exactly one of `command` and `program` is given.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// A file of the guest, or a name looked up in its `PATH`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// A program that was uploaded before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<ProgramRef>,
+    /// Arguments; there is no shell in between.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Variables of the environment.
+    #[serde(default)]
+    pub env: Vec<Variable>,
+    /// An absolute path to start in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+}
+
+/// A program by its content.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramRef {
+    /// SHA-256 of its bytes, 64 hexadecimal digits.
+    pub digest: String,
+    /// What people call it.
+    pub name: String,
+}
+
+/// A variable of the environment.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// A link by its name or its MAC address.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// `eth0` or `52:54:00:12:34:56`.
+    pub link: String,
+}
+
+/// A request.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub struct Request {
+    /// Its name, 32 hexadecimal digits.
+    pub id: String,
+    /// The guest's name.
+    pub guest: String,
+    /// Its place in the guest's order.
+    pub sequence: u64,
+    /// What is to be done.
+    pub action: Action,
+    /// Where it stands.
+    pub state: State,
+    /// Who asked: `uid 0 (root)`.
+    pub asked_by: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it was accepted, milliseconds since the Unix epoch.
+    pub accepted_at_ms: u64,
+    /// When it is no longer offered, milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
+    /// Milliseconds a program may run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Whether a cancel was asked for.
+    pub cancel_asked: bool,
+    /// How often it was offered to the guest.
+    pub offers: u32,
+    /// What came of it, once it has a final state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
+}
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// On disk; the guest has not seen it.
+    Queued,
+    /// The guest has seen it.
+    Offered,
+    /// The guest has its program.
+    Fetched,
+    /// The effect has begun.
+    Started,
+    /// Done; a program exited with 0.
+    Succeeded,
+    /// A program exited with another status.
+    Failed,
+    /// A signal ended the program.
+    Killed,
+    /// The request's own time limit ended it.
+    TimedOut,
+    /// A cancel ended it.
+    Cancelled,
+    /// The agent would not do it.
+    Refused,
+    /// It had started, and guest or agent went down before an outcome was on disk.
+    Interrupted,
+    /// The manager does not have the program.
+    NotRetrieved,
+    /// The program did not arrive whole in the guest.
+    NotReceived,
+    /// What arrived is not the program that was named.
+    NotVerified,
+    /// The effect could not be begun.
+    NotStarted,
+    /// It was not begun before its expiry.
+    Expired,
+    /// Its guest was removed.
+    Undeliverable,
+}
+
+impl State {
+    /// Whether nothing follows.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Offered | Self::Fetched | Self::Started)
+    }
+}
+
+/// A query: it only reads, no journal keeps it, and the answer comes back at once.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewQuery {
+    /// What is to be read.
+    pub query: Query,
+    /// Milliseconds to wait for the answer; 30 000 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// What is to be read.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Query {
+    /// Every link.
+    LinkList,
+}
+
+/// The answer to a query.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub struct Answer {
+    /// The links.
+    pub links: Vec<LinkState>,
+    /// How many links were left out because there were too many.
+    pub links_left_out: u32,
+}
+
+/// The requests that `GET /v1/requests` gives, newest first.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub struct RequestList {
+    /// The requests.
+    pub requests: Vec<Request>,
+    /// Whether older ones were left out.
+    pub more: bool,
+}

@@ -1,0 +1,69 @@
+//! What can be typed: the commands, the options that all of them have, and who does what.
+
+use crate::context::Context;
+use crate::exit::{self, Exit};
+use crate::failure::Failure;
+use crate::{audit, doctor, guest, link, manual, request, run, watch};
+use clap::{Parser, Subcommand};
+use doorbell_client::Client;
+use doorbell_client::api::{SOCKET_DEFAULT, SOCKET_ENV};
+use std::path::PathBuf;
+
+/// Run programs in virtual machines and switch their links, over vsock and without any network
+#[derive(Debug, Parser)]
+#[command(name = "doorbell", version, propagate_version = true, after_help = exit::help())]
+pub(crate) struct Cli {
+    /// The manager's socket
+    #[arg(long, global = true, help_heading = EVERY, value_name = "PATH", env = SOCKET_ENV, hide_env_values = true, default_value = SOCKET_DEFAULT)]
+    socket: PathBuf,
+    /// Answer in JSON: one document, or one line for each thing that happens
+    #[arg(long, global = true, help_heading = EVERY)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Add, change, list, approve and remove guests
+    #[command(subcommand)]
+    Guest(guest::GuestCommand),
+    /// Run a program in a guest, with its output live and its exit status as our own
+    Run(run::RunArgs),
+    /// List a guest's network links, and switch them off and on
+    Link(link::LinkArgs),
+    /// List, show, await and cancel requests, and read their output
+    #[command(subcommand)]
+    Request(request::RequestCommand),
+    /// Show every state change as it happens, until Ctrl-C
+    Watch,
+    /// List and verify the audit trail
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Look at this host: modules, devices, sockets, permissions, and what to do about them
+    Doctor(doctor::DoctorArgs),
+    /// Print the completion script of a shell
+    Completions(manual::CompletionsArgs),
+    /// Write the man pages into a directory
+    Man(manual::ManArgs),
+}
+
+impl Cli {
+    pub(crate) async fn run(self) -> Result<Exit, Failure> {
+        let context = Context { client: Client::at(self.socket)?, json: self.json };
+        match self.command {
+            Command::Guest(command) => guest::run(&context, command).await,
+            Command::Run(args) => run::run(&context, args).await,
+            Command::Link(args) => link::run(&context, args).await,
+            Command::Request(command) => request::run(&context, command).await,
+            Command::Watch => watch::run(&context).await,
+            Command::Audit(command) => audit::run(&context, command).await,
+            Command::Doctor(args) => doctor::run(&context, args).await,
+            Command::Completions(args) => manual::completions(&context, &args),
+            Command::Man(args) => manual::pages(&context, &args),
+        }
+    }
+}
+
+/// Where the help shows the options that all commands have.
+const EVERY: &str = "Options of every command";

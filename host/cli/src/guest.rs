@@ -1,0 +1,259 @@
+//! `doorbell guest`: add, set, ls, show, rm, pending, approve.
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::table::{Cell, Table, facts};
+use crate::text::{moment, presence};
+use clap::{Args, Subcommand};
+use doorbell_client::api::guest::{Approval, Guest, GuestChange, NewGuest, PendingKey, Presence};
+use serde::Serialize;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GuestCommand {
+    /// Add a guest, by the context id or the hybrid socket where its agent is met
+    Add(AddArgs),
+    /// Change where a guest is met
+    Set(SetArgs),
+    /// List all guests
+    Ls,
+    /// Show one guest
+    Show {
+        /// The guest's name
+        name: String,
+    },
+    /// Remove a guest; its open requests become undeliverable
+    Rm(RemoveArgs),
+    /// List the keys that wait for approval
+    Pending,
+    /// Approve the key that waits for a guest
+    Approve(ApproveArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AddArgs {
+    /// The guest's name: a-z, 0-9, '-' and '.', at most 63 bytes
+    name: String,
+    #[command(flatten)]
+    place: Place,
+    /// The path of its QMP socket
+    #[arg(long, value_name = "PATH")]
+    qmp: Option<PathBuf>,
+    /// Its public key, 64 hexadecimal digits: a guest whose key is known needs no approval
+    #[arg(long, value_name = "HEX")]
+    key: Option<String>,
+}
+
+/// Where its agent is met
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Place {
+    /// The context id of its vhost-vsock device, from 3
+    #[arg(long)]
+    cid: Option<u32>,
+    /// The base path of its hybrid vsock socket; the manager listens on PATH_707
+    #[arg(long, value_name = "PATH")]
+    hybrid_socket: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["cid", "hybrid_socket", "qmp"]))]
+pub(crate) struct SetArgs {
+    /// The guest's name
+    name: String,
+    /// Another context id; replaces a hybrid socket
+    #[arg(long, conflicts_with = "hybrid_socket")]
+    cid: Option<u32>,
+    /// Another hybrid socket; replaces a context id
+    #[arg(long, value_name = "PATH")]
+    hybrid_socket: Option<PathBuf>,
+    /// Another QMP socket; an empty text removes it
+    #[arg(long, value_name = "PATH")]
+    qmp: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RemoveArgs {
+    /// The guest's name
+    name: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ApproveArgs {
+    /// The guest's name
+    name: String,
+    /// Approve only a key with this fingerprint, as the agent prints it on the guest's console
+    #[arg(long, value_name = "SHA256:…")]
+    fingerprint: Option<String>,
+}
+
+pub(crate) async fn run(context: &Context, command: GuestCommand) -> Result<Exit, Failure> {
+    match command {
+        GuestCommand::Add(args) => add(context, args).await,
+        GuestCommand::Set(args) => set(context, args).await,
+        GuestCommand::Ls => context.show(&context.client.guests().await?, |guests| list(guests)),
+        GuestCommand::Show { name } => context.show(&context.client.guest(name).show().await?, details),
+        GuestCommand::Rm(args) => remove(context, args).await,
+        GuestCommand::Pending => context.show(&context.client.pending().await?, |keys| pending(keys)),
+        GuestCommand::Approve(args) => approve(context, args).await,
+    }?;
+    Ok(Exit::Done)
+}
+
+async fn add(context: &Context, args: AddArgs) -> Result<(), Failure> {
+    let new = NewGuest {
+        name: args.name,
+        cid: args.place.cid,
+        hybrid_socket: args.place.hybrid_socket.as_deref().map(absolute).transpose()?,
+        qmp: args.qmp.as_deref().map(absolute).transpose()?,
+        public_key: args.key,
+    };
+    context.show(&context.client.add_guest(&new).await?, |guest| {
+        let next = match guest.fingerprint {
+            Some(_) => "its agent is let in by its key".to_owned(),
+            None => {
+                format!("once its agent has called, approve its key: `doorbell guest approve {}`", guest.name)
+            }
+        };
+        format!("added {}; {next}\n", guest.name)
+    })
+}
+
+async fn set(context: &Context, args: SetArgs) -> Result<(), Failure> {
+    let qmp = match args.qmp.as_deref() {
+        Some("") => Some(String::new()),
+        other => other.map(|path| absolute(Path::new(path))).transpose()?,
+    };
+    let hybrid_socket = args.hybrid_socket.as_deref().map(absolute).transpose()?;
+    let change = GuestChange { cid: args.cid, hybrid_socket, qmp };
+    context.show(&context.client.guest(args.name).change(&change).await?, details)
+}
+
+async fn remove(context: &Context, args: RemoveArgs) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Removed {
+        removed: String,
+    }
+    let guest = context.client.guest(args.name);
+    if !args.yes && io::stdin().is_terminal() {
+        confirm(&guest.show().await?)?;
+    }
+    guest.remove().await?;
+    let removed = Removed { removed: guest.name().to_owned() };
+    context.show(&removed, |removed| format!("removed {}\n", removed.removed))
+}
+
+/// Asks on the terminal whether the guest is really to be removed.
+fn confirm(guest: &Guest) -> Result<(), Failure> {
+    let kept = || Failure::new(Exit::Misused, format!("{} was kept: only `y` removes it", guest.name));
+    let lost = match guest.open_requests {
+        0 => String::new(),
+        n => format!(" {n} open requests become undeliverable."),
+    };
+    let mut stderr = io::stderr();
+    let mut answer = String::new();
+    write!(stderr, "remove {}?{lost} [y/N] ", guest.name)
+        .and_then(|()| stderr.flush())
+        .and_then(|()| io::stdin().read_line(&mut answer))
+        .map_err(|_| kept())?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(kept()) }
+}
+
+async fn approve(context: &Context, args: ApproveArgs) -> Result<(), Failure> {
+    let approval = Approval { fingerprint: args.fingerprint };
+    context.show(&context.client.guest(args.name).approve(&approval).await?, |guest| {
+        let fingerprint = guest.fingerprint.as_deref().unwrap_or("no key");
+        format!("approved {} with {fingerprint}\n", guest.name)
+    })
+}
+
+fn list(guests: &[Guest]) -> String {
+    let mut table = Table::new(&["NAME", "MET AT", "PRESENCE", "LAST SEEN", "OPEN", "AGENT"]);
+    for guest in guests {
+        table.row(vec![
+            Cell::from(&guest.name),
+            met_at(guest).into(),
+            presence(guest.presence),
+            guest.last_seen_ms.map_or_else(|| "-".to_owned(), moment).into(),
+            guest.open_requests.to_string().into(),
+            guest.agent.as_ref().map_or("-", |agent| agent.version.as_str()).into(),
+        ]);
+    }
+    table.render("no guests: add one with `doorbell guest add NAME --cid N`")
+}
+
+fn details(guest: &Guest) -> String {
+    let mut list = vec![
+        ("name", Cell::from(&guest.name)),
+        ("id", Cell::from(&guest.id)),
+        ("met at", met_at(guest).into()),
+        ("presence", presence(guest.presence)),
+        (
+            "key",
+            guest
+                .fingerprint
+                .as_deref()
+                .unwrap_or(match guest.presence {
+                    Presence::Pending => "none approved: one waits, see `doorbell guest pending`",
+                    Presence::Never | Presence::Connected | Presence::Gone | Presence::Fenced => {
+                        "none approved"
+                    }
+                })
+                .into(),
+        ),
+        ("added", moment(guest.added_at_ms).into()),
+        ("last seen", guest.last_seen_ms.map_or_else(|| "never".to_owned(), moment).into()),
+        ("open requests", guest.open_requests.to_string().into()),
+    ];
+    if let Some(qmp) = &guest.qmp {
+        list.push(("qmp socket", qmp.into()));
+    }
+    if let Some(agent) = &guest.agent {
+        list.push(("agent", format!("{}, protocol {}", agent.version, agent.protocol).into()));
+        list.push(("boot id", Cell::from(&agent.boot_id)));
+        list.push(("capabilities", agent.capabilities.join(" ").into()));
+    }
+    facts(list)
+}
+
+fn pending(keys: &[PendingKey]) -> String {
+    let mut table = Table::new(&["GUEST", "FINGERPRINT", "MET AT", "SEEN"]);
+    for key in keys {
+        let (guest, fingerprint, met_at) = (&key.guest, &key.fingerprint, &key.met_at);
+        table.row(vec![guest.into(), fingerprint.into(), met_at.into(), moment(key.seen_at_ms).into()]);
+    }
+    table.render("no key waits for approval")
+}
+
+fn met_at(guest: &Guest) -> String {
+    match (guest.cid, &guest.hybrid_socket) {
+        (Some(cid), _) => format!("cid {cid}"),
+        (None, Some(path)) => path.clone(),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+/// The daemon has another working directory than we have.
+fn absolute(path: &Path) -> Result<String, Failure> {
+    let bad =
+        |why: &str| Failure::new(Exit::Misused, format!("path {} cannot be used: {why}", path.display()));
+    let full = std::path::absolute(path).map_err(|error| bad(&error.to_string()))?;
+    full.to_str().map(str::to_owned).ok_or_else(|| bad("it is not UTF-8; rename it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_sent_as_the_daemon_can_find_it() {
+        let full = absolute(Path::new("run/web-3.vsock")).expect("absolute");
+        assert!(full.starts_with('/') && full.ends_with("/run/web-3.vsock"), "{full}");
+        assert!(absolute(Path::new("")).is_err());
+    }
+}

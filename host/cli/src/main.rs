@@ -1,0 +1,51 @@
+//! `doorbell`: the operator's command. A user of the SDK and of nothing else of the project.
+//!
+//! Station: command. What was typed is parsed once (`cli`), each subcommand is one file, and whatever goes
+//! wrong comes back here to be printed once and turned into the exit status (`exit`).
+#![forbid(unsafe_code)]
+
+mod audit;
+mod cli;
+mod context;
+mod doctor;
+mod duration;
+mod exit;
+mod failure;
+mod follow;
+mod guest;
+mod link;
+mod manual;
+mod request;
+mod run;
+mod table;
+mod text;
+mod upload;
+mod watch;
+
+use crate::cli::Cli;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let ended = match Cli::try_parse() {
+        Ok(cli) => start(cli),
+        Err(error) => Err(Failure::usage(&error)),
+    };
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report().into(),
+    }
+}
+
+fn start(cli: Cli) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Daemon, format!("cannot start the I/O runtime: {error}")))?;
+    let ended = runtime.block_on(cli.run());
+    // A write to a reader that has stopped reading may be stuck in a thread: it must not keep the process.
+    runtime.shutdown_background();
+    ended
+}

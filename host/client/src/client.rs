@@ -1,0 +1,89 @@
+//! The client: a socket's path and a connection pool behind it.
+
+use crate::error::ClientError;
+use crate::guest::GuestHandle;
+use doorbell_api::info::Info;
+use reqwest::Url;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A client of one manager. Cheap to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+    base: Url,
+    http: reqwest::Client,
+    reached: Arc<AtomicBool>,
+}
+
+impl Client {
+    /// A client of the manager that listens on this socket. Connects at the first call.
+    ///
+    /// # Errors
+    /// [`ClientError::Misuse`] when no client can be made for that path.
+    pub fn at(socket: impl Into<PathBuf>) -> Result<Self, ClientError> {
+        let socket = socket.into();
+        let misuse = || ClientError::Misuse {
+            what: "socket",
+            got: socket.display().to_string(),
+            expected: "the path of doorbelld's socket",
+        };
+        let http = reqwest::Client::builder()
+            .unix_socket(socket.as_path())
+            .no_proxy()
+            .build()
+            .map_err(|_| misuse())?;
+        // Every address is on the socket; the name only fills the Host header.
+        let base = Url::parse("http://doorbelld/").map_err(|_| misuse())?;
+        Ok(Self { socket, base, http, reached: Arc::default() })
+    }
+
+    /// A client of the manager named by the environment, or of the one at the default place.
+    ///
+    /// # Errors
+    /// As [`Client::at`].
+    pub fn from_env() -> Result<Self, ClientError> {
+        match std::env::var_os(doorbell_api::SOCKET_ENV) {
+            Some(socket) => Self::at(socket),
+            None => Self::at(doorbell_api::SOCKET_DEFAULT),
+        }
+    }
+
+    /// The socket it speaks to.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// What the daemon says of itself.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn info(&self) -> Result<Info, ClientError> {
+        self.get(&["info"]).await
+    }
+
+    /// The calls that are about one guest.
+    #[must_use]
+    pub fn guest(&self, name: impl Into<String>) -> GuestHandle {
+        GuestHandle::new(self.clone(), name.into())
+    }
+
+    /// Whether the daemon has ever answered this client or a clone of it.
+    pub(crate) fn has_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn reached(&self) {
+        self.reached.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn base(&self) -> &Url {
+        &self.base
+    }
+
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+}

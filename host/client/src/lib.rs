@@ -1,0 +1,56 @@
+//! The SDK: what a program on the host uses to speak to the manager over its Unix socket.
+//!
+//! The command line is built on it and on nothing else. It depends on the words of the API
+//! ([`api`]) and on nothing of the daemon; it trusts the daemon's answers only as far as their types go.
+//!
+//! ```no_run
+//! use doorbell_client::api::request::{Action, NewRequest, Run};
+//! use doorbell_client::{Client, Stream};
+//! use futures_util::StreamExt;
+//!
+//! # async fn example() -> Result<(), doorbell_client::ClientError> {
+//! let client = Client::at("/run/doorbell/doorbelld.sock")?;
+//! let run = Run { command: Some("uname".into()), args: vec!["-a".into()], ..Run::default() };
+//! let new = NewRequest {
+//!     id: None,
+//!     action: Action::Run(run),
+//!     timeout_ms: Some(30_000),
+//!     expires_in_ms: None,
+//!     idempotent: false,
+//!     reason: Some("a look around".into()),
+//! };
+//! let request = client.guest("web-3").submit(new).await?;
+//! let mut output = std::pin::pin!(client.output(&request.id, Stream::Stdout, 0, true));
+//! while let Some(bytes) = output.next().await {
+//!     println!("{:?}", bytes?);
+//! }
+//! let ended = client.wait(&request.id, None).await?;
+//! println!("{:?}", ended.state);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A daemon that goes away and is back within [`RESUME_FOR`] is not noticed by [`Client::submit`],
+//! [`Client::wait`] and [`Client::output`]: each is safe to repeat, so each is repeated.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod audit;
+mod client;
+mod error;
+mod events;
+mod guest;
+mod http;
+mod outage;
+mod output;
+mod program;
+mod request;
+
+pub use client::Client;
+pub use doorbell_api as api;
+pub use doorbell_wire::limits::{MANAGER_PORT, PROGRAM_LEN_MAX};
+pub use error::ClientError;
+pub use guest::GuestHandle;
+pub use outage::RESUME_FOR;
+pub use output::Stream;
+pub use request::RequestFilter;

@@ -1,0 +1,47 @@
+//! Who decided something, as the audit trail and the receipts name it.
+//!
+//! Made by the API from peer credentials and by the sessions from a proved key; trusts its maker.
+
+use doorbell_wire::ids::GuestName;
+use std::fmt;
+
+/// Who decided something.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Actor {
+    /// A user of this host, by the credentials of the API socket.
+    Uid {
+        /// The user's number.
+        uid: u32,
+        /// The user's name, where the host knows one.
+        name: Option<String>,
+    },
+    /// A guest, by its key.
+    Guest(GuestName),
+    /// The manager itself.
+    Manager,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid { uid, name: Some(name) } => write!(f, "uid {uid} ({})", name.escape_default()),
+            Self::Uid { uid, name: None } => write!(f, "uid {uid}"),
+            Self::Guest(name) => write!(f, "guest {name}"),
+            Self::Manager => f.write_str("manager"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actors_read_as_the_audit_trail_shows_them() {
+        let root = Actor::Uid { uid: 0, name: Some("root".into()) };
+        assert_eq!(root.to_string(), "uid 0 (root)");
+        assert_eq!(Actor::Uid { uid: 1000, name: None }.to_string(), "uid 1000");
+        assert_eq!(Actor::Guest("web-3".parse().unwrap()).to_string(), "guest web-3");
+        assert_eq!(Actor::Manager.to_string(), "manager");
+    }
+}

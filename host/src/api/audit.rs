@@ -1,0 +1,45 @@
+//! The audit trail: its records, and the check of the whole chain.
+
+use super::error::ApiError;
+use crate::daemon::Manager;
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use doorbell_api::audit::{AuditCheck, AuditRecord};
+use serde::Deserialize;
+use std::sync::Arc;
+use utoipa::IntoParams;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuditParams {
+    /// Only records with a higher number.
+    #[serde(default)]
+    after: u64,
+    /// How many, 1 to 1000; 100 when absent.
+    limit: Option<u32>,
+}
+
+/// Records, oldest first.
+#[utoipa::path(get, path = "/v1/audit", params(AuditParams), responses((status = 200, body = [AuditRecord])))]
+pub(super) async fn list(
+    State(manager): State<Arc<Manager>>,
+    params: Result<Query<AuditParams>, QueryRejection>,
+) -> Result<Json<Vec<AuditRecord>>, ApiError> {
+    let Query(params) = params?;
+    let limit = params.limit.unwrap_or(LIST_DEFAULT);
+    if !(1..=LIST_MAX).contains(&limit) {
+        return Err(ApiError::invalid(format!("limit {limit} is not within 1 to {LIST_MAX}")));
+    }
+    Ok(Json(manager.store.audit_records(params.after, limit).await?))
+}
+
+/// Checks every record against the one before.
+#[utoipa::path(get, path = "/v1/audit/check", responses((status = 200, body = AuditCheck)))]
+pub(super) async fn check(State(manager): State<Arc<Manager>>) -> Result<Json<AuditCheck>, ApiError> {
+    Ok(Json(manager.store.audit_check().await?))
+}
+
+const LIST_DEFAULT: u32 = 100;
+const LIST_MAX: u32 = 1000;

@@ -1,0 +1,177 @@
+//! Guests: add, change, show, remove, and the approval of their keys.
+
+use super::caller::Caller;
+use super::convert::{absolute, place};
+use super::error::ApiError;
+use crate::daemon::Manager;
+use crate::store::{AddGuest, GuestRow, Place, fingerprint};
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use doorbell_api::event::Change;
+use doorbell_api::guest::{Approval, Guest, GuestChange, NewGuest, PendingKey, Presence};
+use doorbell_wire::error::Reason;
+use doorbell_wire::ids::{GuestName, PublicKey};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+/// Every guest.
+#[utoipa::path(get, path = "/v1/guests", responses((status = 200, body = [Guest])))]
+pub(super) async fn list(State(manager): State<Arc<Manager>>) -> Result<Json<Vec<Guest>>, ApiError> {
+    let rows = manager.store.guests().await?;
+    Ok(Json(rows.iter().map(|row| show_row(&manager, row)).collect()))
+}
+
+/// Adds a guest.
+#[utoipa::path(post, path = "/v1/guests", request_body = NewGuest,
+    responses((status = 201, body = Guest), (status = 400), (status = 409)))]
+pub(super) async fn add(
+    State(manager): State<Arc<Manager>>,
+    caller: Caller,
+    body: Body<NewGuest>,
+) -> Result<(StatusCode, Json<Guest>), ApiError> {
+    let Json(new) = body?;
+    let name: GuestName = new.name.parse()?;
+    let Some(place) = place(new.cid, new.hybrid_socket)? else {
+        return Err(ApiError::invalid("a guest needs a cid or a hybrid_socket"));
+    };
+    let add = AddGuest {
+        name,
+        place,
+        qmp: new.qmp.map(|path| absolute("qmp", path)).transpose()?,
+        key: new.public_key.map(|key| key.parse::<PublicKey>()).transpose()?,
+    };
+    let row = manager.store.add_guest(&caller.actor(), add).await?;
+    manager.events.tell(&row.name, Change::Added);
+    manager.doors.refresh();
+    Ok((StatusCode::CREATED, Json(show_row(&manager, &row))))
+}
+
+/// One guest.
+#[utoipa::path(get, path = "/v1/guests/{name}", params(("name" = String, Path,)),
+    responses((status = 200, body = Guest), (status = 404)))]
+pub(super) async fn show(
+    State(manager): State<Arc<Manager>>,
+    Path(name): Path<String>,
+) -> Result<Json<Guest>, ApiError> {
+    let row = manager.store.guest(&name.parse()?).await?;
+    Ok(Json(show_row(&manager, &row)))
+}
+
+/// Changes where a guest is met. Its session, if it has one, ends: the place is part of who it is.
+#[utoipa::path(patch, path = "/v1/guests/{name}", params(("name" = String, Path,)), request_body = GuestChange,
+    responses((status = 200, body = Guest), (status = 400), (status = 404), (status = 409)))]
+pub(super) async fn change(
+    State(manager): State<Arc<Manager>>,
+    caller: Caller,
+    Path(name): Path<String>,
+    body: Body<GuestChange>,
+) -> Result<Json<Guest>, ApiError> {
+    let Json(change) = body?;
+    let place = place(change.cid, change.hybrid_socket)?;
+    let moved = place.is_some();
+    let row =
+        manager.store.change_guest(&caller.actor(), &name.parse()?, place, changed_qmp(change.qmp)?).await?;
+    if moved {
+        end_session(&manager, &row);
+        manager.doors.refresh();
+    }
+    Ok(Json(show_row(&manager, &row)))
+}
+
+/// Removes a guest. Its open requests become undeliverable.
+#[utoipa::path(delete, path = "/v1/guests/{name}", params(("name" = String, Path,)),
+    responses((status = 204), (status = 404)))]
+pub(super) async fn remove(
+    State(manager): State<Arc<Manager>>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let name: GuestName = name.parse()?;
+    let removed = manager.store.remove_guest(&caller.actor(), &name).await?;
+    if let Some(bell) = manager.registry.bell(removed.id) {
+        bell.close(Reason::UNKNOWN_GUEST);
+    }
+    removed.closed.iter().for_each(|row| manager.events.request(row));
+    manager.events.tell(&name, Change::Removed);
+    manager.doors.refresh();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Keys that wait for an approval.
+#[utoipa::path(get, path = "/v1/pending", responses((status = 200, body = [PendingKey])))]
+pub(super) async fn pending(State(manager): State<Arc<Manager>>) -> Result<Json<Vec<PendingKey>>, ApiError> {
+    let rows = manager.store.pending().await?;
+    let show = |row: crate::store::PendingRow| PendingKey {
+        guest: row.guest.to_string(),
+        fingerprint: fingerprint(&row.key),
+        met_at: row.met_at,
+        seen_at_ms: row.seen_at_ms,
+    };
+    Ok(Json(rows.into_iter().map(show).collect()))
+}
+
+/// Approves the key that waits, or lifts a fence.
+#[utoipa::path(post, path = "/v1/guests/{name}/approve", params(("name" = String, Path,)), request_body = Approval,
+    responses((status = 200, body = Guest), (status = 404), (status = 409)))]
+pub(super) async fn approve(
+    State(manager): State<Arc<Manager>>,
+    caller: Caller,
+    Path(name): Path<String>,
+    body: Body<Approval>,
+) -> Result<Json<Guest>, ApiError> {
+    let Json(approval) = body?;
+    let row = manager.store.approve(&caller.actor(), &name.parse()?, approval.fingerprint).await?;
+    end_session(&manager, &row);
+    Ok(Json(show_row(&manager, &row)))
+}
+
+fn changed_qmp(qmp: Option<String>) -> Result<Option<Option<PathBuf>>, ApiError> {
+    match qmp {
+        None => Ok(None),
+        Some(path) if path.is_empty() => Ok(Some(None)),
+        Some(path) => absolute("qmp", path).map(|path| Some(Some(path))),
+    }
+}
+
+/// The agent comes back by itself, to the new place or with the new key.
+fn end_session(manager: &Manager, row: &GuestRow) {
+    if let Some(bell) = manager.registry.bell(row.id) {
+        bell.close(Reason::GOODBYE);
+    }
+}
+
+fn show_row(manager: &Manager, row: &GuestRow) -> Guest {
+    let (cid, hybrid_socket) = match &row.place {
+        Place::Cid(cid) => (Some(u32::from(*cid)), None),
+        Place::Hybrid(path) => (None, Some(path.display().to_string())),
+    };
+    Guest {
+        name: row.name.to_string(),
+        id: row.id.to_string(),
+        cid,
+        hybrid_socket,
+        qmp: row.qmp.as_ref().map(|path| path.display().to_string()),
+        presence: presence(manager, row),
+        fingerprint: row.key.as_ref().map(fingerprint),
+        added_at_ms: row.added_at_ms,
+        last_seen_ms: row.last_seen_ms,
+        agent: row.agent.clone(),
+        open_requests: row.open_requests,
+    }
+}
+
+fn presence(manager: &Manager, row: &GuestRow) -> Presence {
+    if manager.registry.bell(row.id).is_some() {
+        return Presence::Connected;
+    }
+    match (row.fenced, row.pending, row.agent.is_some()) {
+        (true, _, _) => Presence::Fenced,
+        (false, true, _) => Presence::Pending,
+        (false, false, true) => Presence::Gone,
+        (false, false, false) => Presence::Never,
+    }
+}

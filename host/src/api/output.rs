@@ -1,0 +1,86 @@
+//! What a program printed: any part, any number of times, live if wanted.
+
+use super::error::ApiError;
+use crate::daemon::Manager;
+use crate::store::RequestRow;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use doorbell_wire::ids::RequestId;
+use doorbell_wire::message::Stream as Which;
+use futures_util::stream;
+use serde::Deserialize;
+use std::io;
+use std::sync::Arc;
+use tokio::sync::watch;
+use utoipa::IntoParams;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OutputParams {
+    /// `stdout`, which is the default, or `stderr`.
+    stream: Option<String>,
+    /// The first byte wanted.
+    #[serde(default)]
+    offset: u64,
+    /// Go on as output comes, until nothing follows.
+    #[serde(default)]
+    follow: bool,
+}
+
+/// The bytes of one stream from an offset on.
+#[utoipa::path(get, path = "/v1/requests/{id}/output", params(("id" = String, Path,), OutputParams),
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 400), (status = 404)))]
+pub(super) async fn read(
+    State(manager): State<Arc<Manager>>,
+    Path(id): Path<String>,
+    params: Result<Query<OutputParams>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(params) = params?;
+    let which = match params.stream.as_deref() {
+        None | Some("stdout") => Which::Stdout,
+        Some("stderr") => Which::Stderr,
+        Some(other) => return Err(ApiError::invalid(format!("stream {other:?} is not stdout or stderr"))),
+    };
+    let RequestRow { id: request, .. } = manager.store.find_request(&id).await?;
+    let moved = manager.events.follow(request);
+    let reader = Reader { manager, request, which, offset: params.offset, follow: params.follow, moved };
+    let body = Body::from_stream(stream::try_unfold(reader, Reader::next));
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], body).into_response())
+}
+
+struct Reader {
+    manager: Arc<Manager>,
+    request: RequestId,
+    which: Which,
+    offset: u64,
+    follow: bool,
+    moved: watch::Receiver<()>,
+}
+
+impl Reader {
+    async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
+        loop {
+            // The state is read before the bytes: a final state then means that no later bytes come.
+            let is_final = !self.follow || self.is_final().await?;
+            let bytes = self.manager.outputs.read(self.request, self.which, self.offset, READ_LEN).await?;
+            if !bytes.is_empty() {
+                self.offset = self.offset.saturating_add(bytes.len() as u64);
+                return Ok(Some((bytes.into(), self)));
+            }
+            if is_final || self.moved.changed().await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn is_final(&self) -> io::Result<bool> {
+        let row = self.manager.store.request(self.request).await.map_err(io::Error::other)?;
+        Ok(row.state.is_final())
+    }
+}
+
+const READ_LEN: usize = 64 * 1024;

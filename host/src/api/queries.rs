@@ -1,0 +1,74 @@
+//! Queries: they only read, nothing of them is kept, and their answer comes back at once.
+
+use super::caller::Caller;
+use super::error::ApiError;
+use crate::daemon::Manager;
+use crate::receipt::link_to_api;
+use crate::ring::Query as Waiting;
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use doorbell_api::error::ErrorCode;
+use doorbell_api::request::{Answer, NewQuery, Query};
+use doorbell_wire::message::action::Action;
+use doorbell_wire::message::outcome::{Acknowledgement, Evidence};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tracing::debug;
+
+/// Asks a connected guest.
+#[utoipa::path(post, path = "/v1/guests/{name}/queries", params(("name" = String, Path,)), request_body = NewQuery,
+    responses((status = 200, body = Answer), (status = 404), (status = 503), (status = 504)))]
+pub(super) async fn ask(
+    State(manager): State<Arc<Manager>>,
+    caller: Caller,
+    Path(name): Path<String>,
+    body: Result<Json<NewQuery>, JsonRejection>,
+) -> Result<Json<Answer>, ApiError> {
+    let Json(new) = body?;
+    let guest = manager.store.guest(&name.parse()?).await?;
+    let Some(bell) = manager.registry.bell(guest.id) else {
+        let text = format!("guest {name} is not connected; see: doorbell guest show {name}");
+        return Err(ApiError::new(ErrorCode::NotConnected, text));
+    };
+    let (answer, answered) = oneshot::channel();
+    let action = match new.query {
+        Query::LinkList => Action::LinkList,
+    };
+    bell.query(Waiting { action, answer }).map_err(|code| {
+        ApiError::new(code, format!("too many queries wait for guest {name} already; try again later"))
+    })?;
+    debug!(guest = name, by = %caller.actor(), query = ?new.query, "query");
+    let wait = Duration::from_millis(new.timeout_ms.unwrap_or(ANSWER_DEFAULT_MS).min(ANSWER_MAX_MS));
+    match tokio::time::timeout(wait, answered).await {
+        Ok(Ok(acknowledgement)) => read(&name, acknowledgement).map(Json),
+        Ok(Err(_)) => {
+            let text = format!("guest {name} went away before it answered");
+            Err(ApiError::new(ErrorCode::NotConnected, text))
+        }
+        Err(_) => {
+            let text = format!(
+                "guest {name} did not answer within {} ms; a program may be running: doorbell request ls --open --guest {name}",
+                wait.as_millis()
+            );
+            Err(ApiError::new(ErrorCode::NoAnswer, text))
+        }
+    }
+}
+
+fn read(name: &str, acknowledgement: Acknowledgement) -> Result<Answer, ApiError> {
+    match acknowledgement.evidence {
+        Evidence::Links(links) => Ok(Answer {
+            links: links.list().iter().map(link_to_api).collect(),
+            links_left_out: links.left_out(),
+        }),
+        Evidence::None | Evidence::LinkChange(_) => {
+            let text = format!("guest {name} did not answer the query: {:?}", acknowledgement.outcome);
+            Err(ApiError::new(ErrorCode::NoAnswer, text))
+        }
+    }
+}
+
+const ANSWER_DEFAULT_MS: u64 = 30_000;
+const ANSWER_MAX_MS: u64 = 300_000;

@@ -1,0 +1,138 @@
+//! Requests: accept, list, show, wait, cancel.
+
+use super::caller::Caller;
+use super::convert;
+use super::error::ApiError;
+use crate::daemon::Manager;
+use crate::request::Admission;
+use crate::store::{RequestFilter, RequestRow};
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use doorbell_api::request::{NewRequest, Request, RequestList};
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+use utoipa::IntoParams;
+
+/// Accepts a request: it is on disk before the answer, and the guest is rung after.
+#[utoipa::path(post, path = "/v1/guests/{name}/requests", params(("name" = String, Path,)), request_body = NewRequest,
+    responses((status = 201, body = Request), (status = 200, body = Request, description = "accepted before"),
+        (status = 400), (status = 404), (status = 409), (status = 507)))]
+pub(super) async fn accept(
+    State(manager): State<Arc<Manager>>,
+    caller: Caller,
+    Path(name): Path<String>,
+    body: Result<Json<NewRequest>, JsonRejection>,
+) -> Result<(StatusCode, Json<Request>), ApiError> {
+    let Json(new) = body?;
+    let name = name.parse()?;
+    let request = convert::request(&manager, new).await?;
+    let (admission, row) = manager.store.accept(&caller.actor(), &name, request).await?;
+    let status = match admission {
+        Admission::Accepted => {
+            manager.events.request(&row);
+            StatusCode::CREATED
+        }
+        Admission::Unchanged => StatusCode::OK,
+    };
+    manager.registry.ring(row.guest_id);
+    Ok((status, Json(row.to_api())))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParams {
+    /// Only requests of this guest.
+    guest: Option<String>,
+    /// Only requests without a final state.
+    #[serde(default)]
+    open: bool,
+    /// How many, 1 to 1000; 100 when absent.
+    limit: Option<u32>,
+}
+
+/// Requests, newest first.
+#[utoipa::path(get, path = "/v1/requests", params(ListParams), responses((status = 200, body = RequestList)))]
+pub(super) async fn list(
+    State(manager): State<Arc<Manager>>,
+    params: Result<Query<ListParams>, QueryRejection>,
+) -> Result<Json<RequestList>, ApiError> {
+    let Query(params) = params?;
+    let limit = params.limit.unwrap_or(LIST_DEFAULT);
+    if !(1..=LIST_MAX).contains(&limit) {
+        return Err(ApiError::invalid(format!("limit {limit} is not within 1 to {LIST_MAX}")));
+    }
+    let guest = params.guest.map(|name| name.parse()).transpose()?;
+    if let Some(name) = &guest {
+        manager.store.guest(name).await?;
+    }
+    let (rows, more) = manager.store.requests(RequestFilter { guest, open: params.open, limit }).await?;
+    Ok(Json(RequestList { requests: rows.iter().map(RequestRow::to_api).collect(), more }))
+}
+
+/// One request, by its id or a unique beginning of it.
+#[utoipa::path(get, path = "/v1/requests/{id}", params(("id" = String, Path,)),
+    responses((status = 200, body = Request), (status = 404), (status = 409)))]
+pub(super) async fn show(
+    State(manager): State<Arc<Manager>>,
+    Path(id): Path<String>,
+) -> Result<Json<Request>, ApiError> {
+    Ok(Json(manager.store.find_request(&id).await?.to_api()))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WaitParams {
+    /// Milliseconds to wait at most, up to 300 000; 30 000 when absent.
+    timeout_ms: Option<u64>,
+}
+
+/// One request as soon as nothing follows for it, or as it stands when the time is over.
+#[utoipa::path(get, path = "/v1/requests/{id}/wait", params(("id" = String, Path,), WaitParams),
+    responses((status = 200, body = Request), (status = 404), (status = 409)))]
+pub(super) async fn wait(
+    State(manager): State<Arc<Manager>>,
+    Path(id): Path<String>,
+    params: Result<Query<WaitParams>, QueryRejection>,
+) -> Result<Json<Request>, ApiError> {
+    let Query(params) = params?;
+    let wait = Duration::from_millis(params.timeout_ms.unwrap_or(WAIT_DEFAULT_MS).min(WAIT_MAX_MS));
+    let end = Instant::now() + wait;
+    let id = manager.store.find_request(&id).await?.id;
+    // Subscribed before the store is read, so that no change falls between.
+    let mut moved = manager.events.follow(id);
+    loop {
+        let row = manager.store.request(id).await?;
+        if row.state.is_final() || timeout_at(end, moved.changed()).await.is_err() {
+            return Ok(Json(row.to_api()));
+        }
+    }
+}
+
+/// Ends a request that has not ended. Asking twice changes nothing.
+#[utoipa::path(post, path = "/v1/requests/{id}/cancel", params(("id" = String, Path,)),
+    responses((status = 200, body = Request), (status = 404), (status = 409)))]
+pub(super) async fn cancel(
+    State(manager): State<Arc<Manager>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Request>, ApiError> {
+    let id = manager.store.find_request(&id).await?.id;
+    let row = manager.store.cancel(&caller.actor(), id).await?;
+    if row.state.is_final() {
+        manager.events.request(&row);
+    } else if let Some(bell) = manager.registry.bell(row.guest_id) {
+        bell.cancel(id);
+    }
+    Ok(Json(row.to_api()))
+}
+
+const LIST_DEFAULT: u32 = 100;
+const LIST_MAX: u32 = 1000;
+const WAIT_DEFAULT_MS: u64 = 30_000;
+const WAIT_MAX_MS: u64 = 300_000;

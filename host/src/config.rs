@@ -1,0 +1,160 @@
+//! The manager's configuration: a TOML file over defaults, flags over both.
+//!
+//! Read once by the daemon at start. Trusts the operator who wrote it, but refuses a key it does not know,
+//! because a misspelt key that is passed over is a setting that silently does not hold.
+
+use doorbell_api::SOCKET_DEFAULT;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Where the manager keeps its state when nothing says otherwise.
+pub const STATE_DIR_DEFAULT: &str = "/var/lib/doorbell";
+
+/// What the manager runs with.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Where guests, requests, programs and receipts are kept; only the manager's user may enter it.
+    pub state_dir: PathBuf,
+    /// The socket of the API.
+    pub socket: PathBuf,
+    /// Whether to listen on AF_VSOCK.
+    pub vsock: VsockMode,
+    /// The group that may use the API beside the manager's own user; only that user where absent.
+    pub api_gid: Option<u32>,
+}
+
+/// Whether to listen on AF_VSOCK.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum VsockMode {
+    /// Where this machine is a host: where `/dev/vhost-vsock` exists.
+    #[default]
+    Auto,
+    /// Always; failing to listen is fatal.
+    On,
+    /// Never.
+    Off,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}: check its path and permissions", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The file says something that is not understood.
+    #[error("configuration file {} line {line}: {message}; correct that line or remove it", path.display())]
+    Unacceptable {
+        /// Which file.
+        path: PathBuf,
+        /// Which of its lines, from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: STATE_DIR_DEFAULT.into(),
+            socket: SOCKET_DEFAULT.into(),
+            vsock: VsockMode::default(),
+            api_gid: None,
+        }
+    }
+}
+
+impl Config {
+    /// The defaults, with what `path` says over them when one is given.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not TOML, or has a key or value that is not known.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|error| ConfigError::Unacceptable {
+            path: path.to_owned(),
+            line: line_of(&text, error.span().map_or(0, |span| span.start)),
+            message: error.message().replace('\n', " "),
+        })
+    }
+
+    /// The whole configuration in the form of its file.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8, which TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count().saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_file<T>(text: &str, check: impl FnOnce(Result<Config, String>) -> T) -> T {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("doorbelld.toml");
+        std::fs::write(&path, text).unwrap();
+        let loaded = Config::load(Some(&path));
+        check(loaded.map_err(|error| error.to_string().replace(&*path.to_string_lossy(), "FILE")))
+    }
+
+    fn refusal(text: &str) -> String {
+        let line = with_file(text, Result::unwrap_err);
+        assert!(!line.contains('\n'), "{line:?}");
+        line
+    }
+
+    #[test]
+    fn without_a_file_the_defaults_hold() {
+        let config = Config::load(None).unwrap();
+        assert_eq!(config.state_dir, Path::new("/var/lib/doorbell"));
+        assert_eq!(config.socket, Path::new("/run/doorbell/doorbelld.sock"));
+        assert_eq!(config.vsock, VsockMode::Auto);
+        assert_eq!(config.api_gid, None);
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names_and_nothing_else() {
+        let text = "state-dir = \"/srv/doorbell\"\nvsock = \"off\"\napi-gid = 27\n";
+        let config = with_file(text, Result::unwrap);
+        let expected = Config {
+            state_dir: "/srv/doorbell".into(),
+            vsock: VsockMode::Off,
+            api_gid: Some(27),
+            ..Config::default()
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let line = refusal("vsock = \"on\"\nstate_dir = \"/srv\"\n");
+        assert!(line.starts_with("configuration file FILE line 2: unknown field `state_dir`"), "{line}");
+    }
+
+    #[test]
+    fn an_unknown_value_is_refused_with_its_line() {
+        let line = refusal("\nvsock = \"maybe\"\n");
+        assert!(line.starts_with("configuration file FILE line 2: unknown variant `maybe`"), "{line}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Config::load(Some(Path::new("/nonexistent/doorbelld.toml"))).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/doorbelld.toml"), "{error}");
+    }
+}

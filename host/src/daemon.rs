@@ -1,0 +1,126 @@
+//! The manager as a whole: what it owns, how it starts and in which order it stops.
+//!
+//! Called by `main` and by the tests. Everything that outlives a connection hangs off [`Manager`].
+
+use crate::config::Config;
+use crate::events::Events;
+use crate::output::Outputs;
+use crate::programs::Programs;
+use crate::registry::Registry;
+use crate::store::Store;
+use crate::{api, listen, time};
+use anyhow::Context as _;
+use doorbell_wire::error::Reason;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+/// What sessions, API and timers share.
+#[derive(Debug)]
+pub struct Manager {
+    /// As it was started.
+    pub config: Config,
+    /// Guests, requests, receipts, audit trail.
+    pub store: Store,
+    /// Programs by digest.
+    pub programs: Programs,
+    /// What programs printed.
+    pub outputs: Outputs,
+    /// Open sessions.
+    pub registry: Registry,
+    /// State changes.
+    pub events: Events,
+    /// Which guests are to be met where.
+    pub doors: listen::Doors,
+    /// Whether AF_VSOCK is listened on, in one line.
+    pub vsock: String,
+    /// When it started, milliseconds since the Unix epoch.
+    pub started_at_ms: u64,
+}
+
+/// Runs the manager until `stop` says so; `ready` is called once everything listens.
+///
+/// # Errors
+/// When the state cannot be opened or a socket cannot be listened on, in one line that says what to do.
+pub async fn run(
+    config: Config,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(),
+) -> anyhow::Result<()> {
+    let store = Store::open(&config)?;
+    let programs = Programs::open(&config.state_dir)?;
+    let outputs = Outputs::open(&config.state_dir)?;
+    let api_socket = api::socket::bind(&config)?;
+    let vsock = listen::vsock::bind(&config)?;
+    let manager = Arc::new(Manager {
+        store,
+        programs,
+        outputs,
+        registry: Registry::default(),
+        events: Events::default(),
+        doors: listen::Doors::default(),
+        vsock: vsock.describe(),
+        started_at_ms: time::unix_ms(),
+        config,
+    });
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        state_dir = %manager.config.state_dir.display(),
+        socket = %manager.config.socket.display(),
+        vsock = %manager.vsock,
+        "doorbelld starts"
+    );
+
+    let (stopping, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(expire(Arc::clone(&manager), stopped.clone()));
+    tasks.spawn(listen::vsock::serve(Arc::clone(&manager), vsock, stopped.clone()));
+    tasks.spawn(listen::hybrid::serve(Arc::clone(&manager), stopped.clone()));
+    tasks.spawn(api::serve(Arc::clone(&manager), api_socket, stopped));
+    manager.doors.refresh();
+    ready();
+
+    tokio::select! {
+        () = stop => info!("doorbelld stops: asked to"),
+        ended = tasks.join_next() => {
+            ended.context("no task runs")?.context("a task of the manager failed")?;
+        }
+    }
+    let _ = stopping.send(true);
+    manager.registry.close_all(Reason::GOODBYE);
+    drain(&manager, tasks).await;
+    Ok(())
+}
+
+/// Gives goodbyes and answers in flight a moment; what is on disk needs none.
+async fn drain(manager: &Manager, mut tasks: JoinSet<()>) {
+    let drained = async {
+        while tasks.join_next().await.is_some() {}
+        while manager.registry.count() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
+        warn!(sessions = manager.registry.count(), "doorbelld stops although not everybody has left");
+    }
+}
+
+/// Ends requests that were not begun before their expiry.
+async fn expire(manager: Arc<Manager>, mut stopped: watch::Receiver<bool>) {
+    let mut every = tokio::time::interval(EXPIRY_EVERY);
+    loop {
+        tokio::select! {
+            _ = every.tick() => {}
+            _ = stopped.changed() => return,
+        }
+        match manager.store.expire_due().await {
+            Ok(expired) => expired.iter().for_each(|row| manager.events.request(row)),
+            Err(error) => warn!(%error, "expired requests could not be ended"),
+        }
+    }
+}
+
+const EXPIRY_EVERY: Duration = Duration::from_secs(1);
+const DRAIN_MAX: Duration = Duration::from_secs(5);

@@ -1,0 +1,24 @@
+//! The manager of one host as a library: the daemon is a thin `main.rs` over it, and tests use its parts.
+//!
+//! Trusts its configuration and the files in its own state directory; nothing that comes from a guest or
+//! over the API socket.
+#![forbid(unsafe_code)]
+
+pub mod actor;
+pub mod api;
+pub mod audit;
+pub mod config;
+pub mod daemon;
+mod disk;
+pub mod events;
+pub mod judge;
+pub mod listen;
+pub mod output;
+pub mod programs;
+pub mod receipt;
+pub mod registry;
+pub mod request;
+pub mod ring;
+pub mod session;
+pub mod store;
+pub mod time;

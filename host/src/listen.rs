@@ -1,0 +1,51 @@
+//! Where agents are met: AF_VSOCK and hybrid Unix sockets.
+//!
+//! Started by the daemon. A listener accepts, says where the peer was met, and hands the connection to a
+//! session; it reads nothing itself. The place comes from the kernel, never from the peer.
+
+pub mod door;
+pub mod hybrid;
+pub mod vsock;
+
+pub use door::{Doors, Entry};
+
+use crate::daemon::Manager;
+use crate::session;
+use crate::store::GuestRow;
+use doorbell_wire::error::Reason;
+use doorbell_wire::message::FromHost;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tracing::{debug, info};
+
+/// Hands a connection from a known place to a session of its own.
+pub(crate) fn hand_over<S>(manager: &Arc<Manager>, stream: S, guest: GuestRow, met_at: String)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let Some(entry) = manager.doors.enter(&met_at) else {
+        info!(guest = %guest.name, met_at, "connection refused: too many there have not proved a key yet");
+        turn_away(stream, Reason::OVERLOADED);
+        return;
+    };
+    let manager = Arc::clone(manager);
+    tokio::spawn(session::serve(manager, stream, guest, met_at, entry));
+}
+
+/// Tells a peer why it is not wanted, and closes.
+pub(crate) fn turn_away<S>(mut stream: S, reason: Reason)
+where
+    S: AsyncWrite + Send + Unpin + 'static,
+{
+    tokio::spawn(async move {
+        let mut bytes = Vec::new();
+        let written = FromHost::HostBye(reason).to_frame().and_then(|frame| frame.write(&mut bytes));
+        if written.is_ok() {
+            let sent = tokio::time::timeout(TURN_AWAY_MAX, stream.write_all(&bytes)).await;
+            debug!(?reason, sent = sent.is_ok(), "connection turned away");
+        }
+    });
+}
+
+const TURN_AWAY_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,128 @@
+//! `doorbelld`: reads the configuration, sets up the log, runs the manager until a signal.
+//!
+//! Started by systemd or by hand. Exit status: 0 stopped as asked, 1 it could not start or failed, 2 a bad
+//! command line or configuration.
+
+use clap::Parser;
+use doorbelld::config::{Config, VsockMode};
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// The manager of doorbell: owns guests, requests, programs and receipts, and rings guests over AF_VSOCK.
+#[derive(Debug, Parser)]
+#[command(name = "doorbelld", version, after_help = AFTER_HELP)]
+struct Arguments {
+    /// The configuration; none is needed [default: /etc/doorbell/doorbelld.toml where that exists].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where guests, requests, programs and receipts are kept [default: /var/lib/doorbell].
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// The API's Unix socket [default: /run/doorbell/doorbelld.sock].
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Whether to listen on AF_VSOCK [default: auto].
+    #[arg(long, value_enum, value_name = "WHEN")]
+    vsock: Option<VsockMode>,
+    /// What to log, in the form of tracing's filters.
+    #[arg(long, value_name = "FILTER", env = "DOORBELL_LOG", default_value = "info")]
+    log: String,
+    /// Log as JSON.
+    #[arg(long)]
+    log_json: bool,
+    /// Check the configuration, print it whole, and end.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match configure(&arguments) {
+        Ok(config) => config,
+        Err(error) => return fail(2, &error),
+    };
+    if arguments.check {
+        return check(&config);
+    }
+    if let Err(error) = log(&arguments) {
+        return fail(2, &error);
+    }
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error),
+    }
+}
+
+fn configure(arguments: &Arguments) -> anyhow::Result<Config> {
+    let usual = Path::new(CONFIG_DEFAULT);
+    let file = arguments.config.as_deref().or_else(|| usual.exists().then_some(usual));
+    let mut config = Config::load(file)?;
+    if let Some(state_dir) = &arguments.state_dir {
+        config.state_dir.clone_from(state_dir);
+    }
+    if let Some(socket) = &arguments.socket {
+        config.socket.clone_from(socket);
+    }
+    if let Some(vsock) = arguments.vsock {
+        config.vsock = vsock;
+    }
+    Ok(config)
+}
+
+fn check(config: &Config) -> ExitCode {
+    use std::io::Write as _;
+    let printed = config
+        .to_toml()
+        .map_err(anyhow::Error::from)
+        .and_then(|text| std::io::stdout().write_all(text.as_bytes()).map_err(anyhow::Error::from));
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(2, &error),
+    }
+}
+
+fn log(arguments: &Arguments) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&arguments.log)
+        .map_err(|error| anyhow::anyhow!("--log {:?} is not a filter: {error}", arguments.log))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if arguments.log_json {
+        builder.json().init();
+    } else {
+        builder.with_ansi(std::io::stderr().is_terminal()).init();
+    }
+    Ok(())
+}
+
+fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        let ready = || {
+            // Without systemd there is nobody to tell, and that is no fault.
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        };
+        doorbelld::daemon::run(config, stop, ready).await
+    })
+}
+
+#[allow(clippy::print_stderr, reason = "the one line that says why the daemon did not start")]
+fn fail(status: u8, error: &anyhow::Error) -> ExitCode {
+    eprintln!("doorbelld: {error:#}");
+    ExitCode::from(status)
+}
+
+const CONFIG_DEFAULT: &str = "/etc/doorbell/doorbelld.toml";
+
+const AFTER_HELP: &str = "\
+Exit status: 0 stopped as asked; 1 could not start, or failed; 2 bad command line or configuration.
+It needs no configuration file. Talk to it with `doorbell`.";

@@ -1,0 +1,265 @@
+//! The life of a request, as a table of moves. Pure.
+//!
+//! Asked by the store before it writes any new state. Trusts nothing: a move the table does not have is
+//! not made, whoever reports it.
+
+use doorbell_api::request::{Action as Shown, Link, ProgramRef, Run, State, Variable};
+use doorbell_wire::message::Stage;
+use doorbell_wire::message::action::{Action, Executable, LinkSet, RunParts};
+
+/// What came of asking for a request that nothing refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Admission {
+    /// It is new and on disk.
+    Accepted,
+    /// The same was accepted before.
+    Unchanged,
+}
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Happening {
+    /// It is the answer to its guest's pull.
+    Offered,
+    /// The guest reports that it has the program.
+    Fetched,
+    /// The guest reports that the effect has begun.
+    Started,
+    /// The guest pulls although this had started, so it lost it; it may be started again.
+    LostAgain,
+    /// The guest pulls although this had started, so it lost it for good.
+    Lost,
+    /// Its expiry passed.
+    Expired,
+    /// Its program is not in the manager's store.
+    ProgramGone,
+    /// A cancel was asked for and nothing runs.
+    Cancelled,
+    /// Its guest was removed.
+    GuestRemoved,
+    /// The guest's last word, with the state that goes with it.
+    Acknowledged(State),
+}
+
+/// All states, in the order of the printed table.
+pub const STATES: [State; 17] = [
+    State::Queued,
+    State::Offered,
+    State::Fetched,
+    State::Started,
+    State::Succeeded,
+    State::Failed,
+    State::Killed,
+    State::TimedOut,
+    State::Cancelled,
+    State::Refused,
+    State::Interrupted,
+    State::NotRetrieved,
+    State::NotReceived,
+    State::NotVerified,
+    State::NotStarted,
+    State::Expired,
+    State::Undeliverable,
+];
+
+/// Where a request that stands at `state` goes; `None` where it stays.
+#[must_use]
+pub fn next(state: State, happening: Happening) -> Option<State> {
+    use Happening as H;
+    use State as S;
+    if state.is_final() {
+        return None;
+    }
+    let waits = state != S::Started;
+    match happening {
+        H::Offered => waits.then_some(S::Offered),
+        H::Fetched => matches!(state, S::Queued | S::Offered).then_some(S::Fetched),
+        H::Started => waits.then_some(S::Started),
+        H::LostAgain => (!waits).then_some(S::Queued),
+        H::Lost => (!waits).then_some(S::Interrupted),
+        H::Expired => waits.then_some(S::Expired),
+        H::ProgramGone => waits.then_some(S::NotRetrieved),
+        H::Cancelled => waits.then_some(S::Cancelled),
+        H::GuestRemoved => Some(S::Undeliverable),
+        H::Acknowledged(outcome) => outcome.is_final().then_some(outcome),
+    }
+}
+
+/// What a station that the guest reports means for a request; `None` for those that do not move it.
+#[must_use]
+pub const fn reached(stage: Stage) -> Option<Happening> {
+    match stage {
+        Stage::Fetched | Stage::Verified => Some(Happening::Fetched),
+        Stage::Journalled => None,
+        Stage::Started => Some(Happening::Started),
+    }
+}
+
+/// The word for a state, in the data base, the API and the audit trail.
+#[must_use]
+pub const fn word(state: State) -> &'static str {
+    match state {
+        State::Queued => "queued",
+        State::Offered => "offered",
+        State::Fetched => "fetched",
+        State::Started => "started",
+        State::Succeeded => "succeeded",
+        State::Failed => "failed",
+        State::Killed => "killed",
+        State::TimedOut => "timed-out",
+        State::Cancelled => "cancelled",
+        State::Refused => "refused",
+        State::Interrupted => "interrupted",
+        State::NotRetrieved => "not-retrieved",
+        State::NotReceived => "not-received",
+        State::NotVerified => "not-verified",
+        State::NotStarted => "not-started",
+        State::Expired => "expired",
+        State::Undeliverable => "undeliverable",
+    }
+}
+
+/// The state with this word.
+#[must_use]
+pub fn from_word(text: &str) -> Option<State> {
+    STATES.into_iter().find(|state| word(*state) == text)
+}
+
+/// An action as the API shows it; `None` for a query, which is never a request.
+#[must_use]
+pub fn shown(action: &Action) -> Option<Shown> {
+    match action {
+        Action::Run(run) => Some(Shown::Run(shown_run(run.parts()))),
+        Action::LinkList => None,
+        Action::LinkSet(LinkSet { link, up }) => {
+            let link = Link { link: link.to_string() };
+            Some(if *up { Shown::LinkUp(link) } else { Shown::LinkDown(link) })
+        }
+    }
+}
+
+/// An action in the audit trail: no argument and no variable, either can be a secret.
+#[must_use]
+pub fn summary(action: &Action) -> String {
+    match action {
+        Action::Run(run) => {
+            let parts = run.parts();
+            let args = parts.args.len();
+            match &parts.executable {
+                Executable::InGuest(command) => format!("run {:?} with {args} arguments", command.as_str()),
+                Executable::Program(program) => {
+                    format!(
+                        "run program {:?} sha256:{} with {args} arguments",
+                        program.name.as_str(),
+                        program.digest
+                    )
+                }
+            }
+        }
+        Action::LinkList => action.name().into(),
+        Action::LinkSet(LinkSet { link, .. }) => format!("{} {link}", action.name()),
+    }
+}
+
+fn shown_run(parts: &RunParts) -> Run {
+    let (command, program) = match &parts.executable {
+        Executable::InGuest(command) => (Some(command.as_str().to_owned()), None),
+        Executable::Program(program) => {
+            (None, Some(ProgramRef { digest: program.digest.to_string(), name: program.name.to_string() }))
+        }
+    };
+    Run {
+        command,
+        program,
+        args: parts.args.clone(),
+        env: parts
+            .env
+            .iter()
+            .map(|(name, value)| Variable { name: name.clone(), value: value.clone() })
+            .collect(),
+        cwd: parts.cwd.as_ref().map(ToString::to_string),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    const HAPPENINGS: [Happening; 10] = [
+        Happening::Offered,
+        Happening::Fetched,
+        Happening::Started,
+        Happening::LostAgain,
+        Happening::Lost,
+        Happening::Expired,
+        Happening::ProgramGone,
+        Happening::Cancelled,
+        Happening::GuestRemoved,
+        Happening::Acknowledged(State::Succeeded),
+    ];
+
+    const TABLE: &str = "\
+state          Offered        Fetched        Started        LostAgain      Lost           Expired        ProgramGone    Cancelled      GuestRemoved   Acknowledged(Succeeded)
+queued         offered        fetched        started        -              -              expired        not-retrieved  cancelled      undeliverable  succeeded
+offered        offered        fetched        started        -              -              expired        not-retrieved  cancelled      undeliverable  succeeded
+fetched        offered        -              started        -              -              expired        not-retrieved  cancelled      undeliverable  succeeded
+started        -              -              -              queued         interrupted    -              -              -              undeliverable  succeeded
+";
+
+    fn printed() -> String {
+        let mut table = String::from("state");
+        for happening in HAPPENINGS {
+            let pad =
+                if table.ends_with("state") { 10 } else { 15 - table.rsplit(' ').next().unwrap().len() };
+            write!(table, "{}{happening:?}", " ".repeat(pad)).unwrap();
+        }
+        for state in STATES.into_iter().filter(|state| !state.is_final()) {
+            let cells = HAPPENINGS.map(|happening| next(state, happening).map_or("-", word));
+            let line: String =
+                std::iter::once(word(state)).chain(cells).map(|cell| format!("{cell:<15}")).collect();
+            write!(table, "\n{}", line.trim_end()).unwrap();
+        }
+        table + "\n"
+    }
+
+    #[test]
+    fn the_table_of_moves_is_this_one() {
+        let printed = printed();
+        assert_eq!(printed, TABLE, "the moves are now:\n{printed}");
+    }
+
+    #[test]
+    fn nothing_moves_a_request_that_has_a_final_state() {
+        for state in STATES.into_iter().filter(|state| state.is_final()) {
+            for happening in HAPPENINGS {
+                assert_eq!(next(state, happening), None, "{state:?} {happening:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_never_leads_to_an_open_state() {
+        for outcome in STATES {
+            let to = next(State::Started, Happening::Acknowledged(outcome));
+            assert_eq!(to, outcome.is_final().then_some(outcome));
+        }
+    }
+
+    #[test]
+    fn every_state_has_a_word_of_its_own_and_it_is_the_one_of_the_api() {
+        for state in STATES {
+            assert_eq!(from_word(word(state)), Some(state));
+            assert_eq!(serde_json::to_string(&state).unwrap(), format!("{:?}", word(state)));
+        }
+        assert_eq!(from_word("done"), None);
+    }
+
+    #[test]
+    fn the_audit_trail_shows_no_argument_and_no_variable() {
+        let run = serde_json::json!({"Run": {"executable": {"InGuest": "passwd"}, "args": ["hunter2"],
+            "env": [["TOKEN", "s3cret"]], "cwd": null}});
+        let action: Action = serde_json::from_value(run).unwrap();
+        assert_eq!(summary(&action), "run \"passwd\" with 1 arguments");
+    }
+}

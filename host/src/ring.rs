@@ -1,0 +1,146 @@
+//! The bell of one guest's session: one bit that wakes the task, and beside it what the task then finds.
+//!
+//! Rung by the API and by the registry; answered by the session's task. What can grow is bounded: cancels
+//! are a set of the guest's own open requests, queries have a limit.
+
+use doorbell_api::error::ErrorCode;
+use doorbell_wire::error::Reason;
+use doorbell_wire::ids::RequestId;
+use doorbell_wire::message::action::Action;
+use doorbell_wire::message::outcome::Acknowledgement;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::{Notify, oneshot};
+
+/// A bell and its desk.
+#[derive(Debug, Default)]
+pub struct Bell {
+    // One permit at most is stored, however often it is rung.
+    bit: Notify,
+    desk: Mutex<Desk>,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    waiting: bool,
+    close: Option<Reason>,
+    cancels: BTreeSet<RequestId>,
+    queries: VecDeque<Query>,
+}
+
+/// A query that waits for its guest.
+#[derive(Debug)]
+pub struct Query {
+    /// What is to be read.
+    pub action: Action,
+    /// Where the answer goes; closed when nobody waits for it any longer.
+    pub answer: oneshot::Sender<Acknowledgement>,
+}
+
+/// What the task finds when the bit was set.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// End the session with this reason.
+    pub close: Option<Reason>,
+    /// Tell the guest to end these requests.
+    pub cancels: BTreeSet<RequestId>,
+    /// A request or a query waits: ring the guest.
+    pub waiting: bool,
+}
+
+impl Bell {
+    /// A request is on disk.
+    pub fn ring(&self) {
+        self.with(|desk| desk.waiting = true);
+    }
+
+    /// A request that may be in the guest's hand is to end.
+    pub fn cancel(&self, request: RequestId) {
+        self.with(|desk| {
+            desk.cancels.insert(request);
+        });
+    }
+
+    /// The session is to end.
+    pub fn close(&self, reason: Reason) {
+        self.with(|desk| desk.close = Some(reason));
+    }
+
+    /// A query waits.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Conflict`] when too many wait already.
+    pub fn query(&self, query: Query) -> Result<(), ErrorCode> {
+        self.with(|desk| {
+            desk.queries.retain(|query| !query.answer.is_closed());
+            if desk.queries.len() >= QUERIES_MAX {
+                return Err(ErrorCode::Conflict);
+            }
+            desk.queries.push_back(query);
+            desk.waiting = true;
+            Ok(())
+        })
+    }
+
+    /// Waits for the bit, takes it back and says what is on the desk.
+    pub async fn rung(&self) -> Found {
+        self.bit.notified().await;
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        Found {
+            close: desk.close.take(),
+            cancels: std::mem::take(&mut desk.cancels),
+            waiting: std::mem::take(&mut desk.waiting),
+        }
+    }
+
+    /// The oldest query that somebody still waits for.
+    pub fn take_query(&self) -> Option<Query> {
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::from_fn(|| desk.queries.pop_front()).find(|query| !query.answer.is_closed())
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Desk) -> T) -> T {
+        let result = change(&mut self.desk.lock().unwrap_or_else(PoisonError::into_inner));
+        self.bit.notify_one();
+        result
+    }
+}
+
+/// Queries of one guest that may wait at once.
+const QUERIES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn ten_thousand_rings_wake_the_task_once() {
+        let bell = Bell::default();
+        (0..10_000).for_each(|_| bell.ring());
+        assert!(bell.rung().await.waiting);
+        let again = tokio::time::timeout(std::time::Duration::from_millis(20), bell.rung()).await;
+        assert!(again.is_err(), "the bit was set a second time");
+    }
+
+    #[tokio::test]
+    async fn a_query_nobody_waits_for_is_never_offered() {
+        let bell = Bell::default();
+        let (answer, gone) = oneshot::channel();
+        bell.query(Query { action: Action::LinkList, answer }).unwrap();
+        drop(gone);
+        assert!(bell.take_query().is_none());
+    }
+
+    #[tokio::test]
+    async fn queries_of_one_guest_are_bounded() {
+        let bell = Bell::default();
+        let mut waiters = Vec::new();
+        for _ in 0..QUERIES_MAX {
+            let (answer, waiter) = oneshot::channel();
+            bell.query(Query { action: Action::LinkList, answer }).unwrap();
+            waiters.push(waiter);
+        }
+        let (answer, _waiter) = oneshot::channel();
+        assert_eq!(bell.query(Query { action: Action::LinkList, answer }), Err(ErrorCode::Conflict));
+    }
+}

@@ -1,0 +1,293 @@
+//! The one task that owns a guest's session.
+//!
+//! Started by a listener with a connection and the guest that is met there. It drives
+//! [`doorbell_wire::session::host::Host`] by its drain contract: wait for bytes, a deadline or the bell; make
+//! one call; drain. Everybody else talks to it through the bell.
+
+mod hand;
+mod outbox;
+mod serve;
+
+use crate::daemon::Manager;
+use crate::judge::nonce;
+use crate::listen::Entry;
+use crate::ring::Bell;
+use crate::store::{GuestRow, StoreError};
+use crate::time::unix_ms;
+use doorbell_api::event::Change;
+use doorbell_api::guest::Presence;
+use doorbell_wire::error::{Malformed, Reason, SessionError, Silent};
+use doorbell_wire::frame::Deframer;
+use doorbell_wire::ids::{SessionToken, Tick};
+use doorbell_wire::limits::{FRAME_MS_MAX, VERSION_CURRENT, VERSION_MIN, WRITE_MS_MAX};
+use doorbell_wire::message::{FromGuest, Greeting};
+use doorbell_wire::session::host::{Host, Owed};
+use hand::Hand;
+use outbox::Outbox;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tracing::{Instrument as _, debug, info, info_span, warn};
+
+/// Serves one connection to its end.
+pub async fn serve<S>(manager: Arc<Manager>, stream: S, guest: GuestRow, met_at: String, entry: Entry)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let span = info_span!("session", guest = %guest.name);
+    let task = async {
+        match Session::new(manager, stream, guest, met_at, entry) {
+            Ok(session) => session.run().await,
+            Err(error) => warn!(%error, "no session could be begun"),
+        }
+    };
+    task.instrument(span).await;
+}
+
+struct Session<S> {
+    manager: Arc<Manager>,
+    guest: GuestRow,
+    met_at: String,
+    greeting: Greeting,
+    bell: Arc<Bell>,
+    // Held until the guest has proved its key.
+    entry: Option<Entry>,
+    entered: bool,
+    token: Option<SessionToken>,
+    hand: Hand,
+    reader: ReadHalf<S>,
+    writer: WriteHalf<S>,
+    deframer: Deframer,
+    outbox: Outbox,
+    started: Instant,
+    frame_since: Option<Tick>,
+    write_since: Option<Tick>,
+}
+
+/// Why a session is over.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("its guest closed the connection")]
+    Closed,
+    #[error("the connection failed: {0}")]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error("{1}")]
+    Refused(Reason, String),
+    #[error("{0}")]
+    Told(Reason),
+    #[error("the manager's own state failed: {0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Fault(String),
+}
+
+impl From<Malformed> for End {
+    fn from(error: Malformed) -> Self {
+        Self::Session(error.into())
+    }
+}
+
+enum Input {
+    Bytes(usize),
+    Bell(crate::ring::Found),
+    Wrote(usize),
+    Deadline,
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
+    fn new(
+        manager: Arc<Manager>,
+        stream: S,
+        guest: GuestRow,
+        met_at: String,
+        entry: Entry,
+    ) -> Result<Self, StoreError> {
+        let greeting = Greeting {
+            version_min: VERSION_MIN,
+            version_max: VERSION_CURRENT,
+            nonce: nonce()?,
+            host_time_ms: unix_ms(),
+        };
+        let (reader, writer) = tokio::io::split(stream);
+        Ok(Self {
+            manager,
+            guest,
+            met_at,
+            greeting,
+            bell: Arc::default(),
+            entry: Some(entry),
+            entered: false,
+            token: None,
+            hand: Hand::default(),
+            reader,
+            writer,
+            deframer: Deframer::new(),
+            outbox: Outbox::default(),
+            started: Instant::now(),
+            frame_since: None,
+            write_since: None,
+        })
+    }
+
+    async fn run(mut self) {
+        debug!(met_at = self.met_at, "connected");
+        let Err(end) = self.drive().await;
+        self.say_goodbye(&end).await;
+        self.leave(&end).await;
+    }
+
+    /// The driver's loop; it ends only by an error.
+    async fn drive(&mut self) -> Result<std::convert::Infallible, End> {
+        let mut session = Host::accepted(self.now(), self.greeting);
+        let mut buffer = vec![0; READ_LEN];
+        loop {
+            let (next, wait) = self.drain(session).await?;
+            session = self.fill(next).await?;
+            session = match self.wait(&mut buffer, wait).await? {
+                Input::Bytes(0) => return Err(End::Closed),
+                Input::Bytes(count) => {
+                    let bytes = buffer.get(..count).unwrap_or_default();
+                    self.receive(session, bytes).await?
+                }
+                Input::Wrote(0) => return Err(End::Closed),
+                Input::Wrote(count) => {
+                    self.outbox.wrote(count);
+                    self.write_since = None;
+                    session
+                }
+                Input::Bell(found) => self.answer_bell(session, found)?,
+                Input::Deadline => {
+                    self.check_own_deadlines()?;
+                    session.expire(self.now())?
+                }
+            };
+        }
+    }
+
+    async fn receive(&mut self, mut session: Host, mut bytes: &[u8]) -> Result<Host, End> {
+        while let Some(frame) = self.deframer.next(&mut bytes)? {
+            self.frame_since = None;
+            session = session.receive(self.now(), FromGuest::from_frame(&frame)?)?;
+            session = self.drain(session).await?.0;
+        }
+        let now = self.now();
+        self.frame_since = self.deframer.is_mid_frame().then(|| self.frame_since.unwrap_or(now));
+        Ok(session)
+    }
+
+    /// Does what the session owes, until it waits.
+    async fn drain(&mut self, mut session: Host) -> Result<(Host, Tick), End> {
+        loop {
+            session = match session.poll() {
+                Owed::Wait(tick) => return Ok((session, tick)),
+                Owed::Send(message) => {
+                    self.outbox.push(&message)?;
+                    session
+                }
+                Owed::Judge(hello) => self.judge(session, &hello).await?,
+                Owed::Pulled => self.pulled(session).await?,
+                Owed::Attach(request) => self.attach(session, request).await?,
+                Owed::Serve(request) => self.begin_serving(session, request)?,
+                Owed::Progress(progress) => self.progress(session, progress).await?,
+                Owed::Spool(output) => self.spool(session, output).await?,
+                Owed::Store(acknowledgement) => self.store(session, *acknowledgement).await?,
+            };
+        }
+    }
+
+    fn answer_bell(&mut self, mut session: Host, found: crate::ring::Found) -> Result<Host, End> {
+        if let Some(reason) = found.close {
+            return Err(End::Told(reason));
+        }
+        for request in found.cancels {
+            session = session.cancel(request)?;
+        }
+        if found.waiting {
+            self.manager.events.tell(&self.guest.name, Change::Rung);
+            session = session.ring()?;
+        }
+        Ok(session)
+    }
+
+    async fn wait(&mut self, buffer: &mut [u8], wait: Tick) -> Result<Input, End> {
+        let now = self.now();
+        if self.outbox.is_empty() {
+            self.write_since = None;
+        } else {
+            self.write_since.get_or_insert(now);
+        }
+        let own = [self.frame_deadline(), self.write_deadline()].into_iter().flatten().fold(wait, Tick::min);
+        let deadline = tokio::time::sleep(Duration::from_millis(now.until(own)));
+        let outgoing = self.outbox.front();
+        tokio::select! {
+            read = self.reader.read(buffer) => Ok(Input::Bytes(read?)),
+            written = self.writer.write(outgoing), if !outgoing.is_empty() => Ok(Input::Wrote(written?)),
+            // Only a session that is open rings or cancels; before, the bit stays set.
+            found = self.bell.rung(), if self.entered => Ok(Input::Bell(found)),
+            () = deadline => Ok(Input::Deadline),
+        }
+    }
+
+    fn frame_deadline(&self) -> Option<Tick> {
+        self.frame_since.map(|since| since.after(FRAME_MS_MAX))
+    }
+
+    fn write_deadline(&self) -> Option<Tick> {
+        self.write_since.map(|since| since.after(WRITE_MS_MAX))
+    }
+
+    fn check_own_deadlines(&self) -> Result<(), SessionError> {
+        let now = self.now();
+        if self.frame_deadline().is_some_and(|deadline| now >= deadline) {
+            return Err(Silent { state: "a frame is unfinished", ms: FRAME_MS_MAX }.into());
+        }
+        if self.write_deadline().is_some_and(|deadline| now >= deadline) {
+            return Err(Silent { state: "it does not read", ms: WRITE_MS_MAX }.into());
+        }
+        Ok(())
+    }
+
+    /// Tells the peer why, as far as it still listens.
+    async fn say_goodbye(&mut self, end: &End) {
+        let reason = match end {
+            End::Closed | End::Io(_) => None,
+            End::Session(error) => error.reason(),
+            End::Refused(reason, _) | End::Told(reason) => Some(*reason),
+            End::Store(_) | End::Fault(_) => Some(Reason::INTERNAL),
+        };
+        if let Some(reason) = reason {
+            let outbox = std::mem::take(&mut self.outbox);
+            let rest = outbox.into_goodbye(reason);
+            let said = async {
+                AsyncWriteExt::write_all(&mut self.writer, &rest).await?;
+                AsyncWriteExt::shutdown(&mut self.writer).await
+            };
+            // The peer may have gone, or may not read: either way the connection is closed next.
+            let _ = tokio::time::timeout(GOODBYE_MAX, said).await;
+        }
+    }
+
+    async fn leave(&mut self, end: &End) {
+        if !self.entered {
+            info!(met_at = self.met_at, reason = %end, "connection ended before its guest was accepted");
+            return;
+        }
+        info!(reason = %end, "session ended");
+        if let Err(error) = self.manager.store.seen(self.guest.id, unix_ms()).await {
+            warn!(%error, "the time the guest was last seen could not be stored");
+        }
+        if self.manager.registry.leave(self.guest.id, &self.bell) {
+            self.manager.events.presence(&self.guest.name, Presence::Gone, Some(end.to_string()));
+        }
+    }
+
+    fn now(&self) -> Tick {
+        Tick(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Bytes read at once: two chunks, so that a deadline or a bell is served between.
+const READ_LEN: usize = 64 * 1024;
+const GOODBYE_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,109 @@
+//! Bytes on their way to the guest, in two lanes: control goes before bulk.
+//!
+//! Filled by the session's drain, emptied by its writes. A frame that has begun is finished first, so a
+//! control frame waits for one chunk at most.
+
+use doorbell_wire::error::{Malformed, Reason};
+use doorbell_wire::message::FromHost;
+use std::collections::VecDeque;
+
+/// The two lanes and the frame that is being written.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    current: Vec<u8>,
+    written: usize,
+    control: Vec<u8>,
+    bulk: VecDeque<Vec<u8>>,
+}
+
+impl Outbox {
+    /// Puts a message into its lane.
+    pub(super) fn push(&mut self, message: &FromHost) -> Result<(), Malformed> {
+        let frame = message.to_frame()?;
+        if matches!(message, FromHost::Chunk(_)) {
+            let mut bytes = Vec::new();
+            frame.write(&mut bytes)?;
+            self.bulk.push_back(bytes);
+            Ok(())
+        } else {
+            frame.write(&mut self.control)
+        }
+    }
+
+    /// What is to be written next; whole frames, control first.
+    pub(super) fn front(&mut self) -> &[u8] {
+        if self.written >= self.current.len() {
+            self.written = 0;
+            self.current = if self.control.is_empty() {
+                self.bulk.pop_front().unwrap_or_default()
+            } else {
+                std::mem::take(&mut self.control)
+            };
+        }
+        self.current.get(self.written..).unwrap_or_default()
+    }
+
+    /// Tells that so many bytes of [`Outbox::front`] are written.
+    pub(super) fn wrote(&mut self, count: usize) {
+        self.written = self.written.saturating_add(count);
+    }
+
+    /// Whether nothing is to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.written >= self.current.len() && self.control.is_empty() && self.bulk.is_empty()
+    }
+
+    /// Whether another chunk may be made: none waits.
+    pub(super) fn wants_bulk(&self) -> bool {
+        self.bulk.is_empty()
+    }
+
+    /// The end of the frame that has begun, the control lane, and the goodbye.
+    pub(super) fn into_goodbye(mut self, reason: Reason) -> Vec<u8> {
+        let mut bytes = self.current.split_off(self.written.min(self.current.len()));
+        bytes.append(&mut self.control);
+        if let Ok(frame) = FromHost::HostBye(reason).to_frame() {
+            // Within its kind's limit by construction; without it the peer sees a bare close.
+            let _ = frame.write(&mut bytes);
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbell_wire::ids::RequestId;
+    use doorbell_wire::message::Chunk;
+
+    fn chunk() -> FromHost {
+        FromHost::Chunk(Chunk { request: RequestId::new([1; 16]), offset: 0, bytes: vec![7; 1000] })
+    }
+
+    #[test]
+    fn control_waits_for_one_begun_chunk_at_most() {
+        let mut outbox = Outbox::default();
+        outbox.push(&chunk()).unwrap();
+        outbox.push(&chunk()).unwrap();
+        let begun = outbox.front().len();
+        outbox.wrote(1);
+        outbox.push(&FromHost::Ring).unwrap();
+        assert_eq!(outbox.front().len(), begun - 1, "a begun frame is finished first");
+        outbox.wrote(begun - 1);
+        assert_eq!(outbox.front(), [0x07], "the ring overtakes the second chunk");
+        outbox.wrote(1);
+        assert_eq!(outbox.front().len(), begun);
+        outbox.wrote(begun);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_goodbye_never_cuts_a_frame() {
+        let mut outbox = Outbox::default();
+        outbox.push(&chunk()).unwrap();
+        let begun = outbox.front().len();
+        outbox.wrote(10);
+        let bytes = outbox.into_goodbye(Reason::GOODBYE);
+        assert_eq!(bytes.get(begun - 10), Some(&0x1f), "the goodbye follows the end of the begun frame");
+    }
+}

@@ -1,0 +1,131 @@
+//! The store: everything that must survive a crash, behind a handle that any task may hold.
+//!
+//! Called by API, sessions and daemon. One thread owns the writing connection and makes one transaction of
+//! all that waits (`writer`); another one reads. An answer is given after the commit, never before. Trusts
+//! the files in its state directory, which only the manager's user may enter; `open` sees to that.
+
+mod audit;
+mod error;
+mod guests;
+mod offers;
+mod open;
+mod reader;
+mod receipts;
+mod requests;
+mod rows;
+mod sessions;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::StoreError;
+pub use guests::fingerprint;
+pub use rows::{
+    AcceptRequest, Accepted, AddGuest, GuestRow, NextOffer, PendingRow, Place, Removed, RequestFilter,
+    RequestRow, Verdict,
+};
+
+use crate::config::Config;
+use nix::fcntl::Flock;
+use rusqlite::Connection;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+use writer::{Job, Work, WriteJob};
+
+/// The handle. The last one that is dropped ends the store's threads, when all they were given is done.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+impl Store {
+    /// Opens the store of a state directory, which is made when it is not there.
+    ///
+    /// # Errors
+    /// When another daemon has it, when others than its owner can enter it, or when it cannot be used.
+    pub fn open(config: &Config) -> Result<Self, StoreError> {
+        let state_dir = config.state_dir.clone();
+        let lock = open::claim(&state_dir)?;
+        let (writing, reading) = open::connections(&state_dir)?;
+        let (writes, write_jobs) = mpsc::channel(JOBS_WAITING);
+        let (reads, read_jobs) = mpsc::channel(JOBS_WAITING);
+        let writer = writer::Writer::new(writing, state_dir.clone())?;
+        let threads = vec![
+            spawn("store-write", move || writer.run(write_jobs))?,
+            spawn("store-read", move || reader::run(&reading, read_jobs))?,
+        ];
+        Ok(Self(Arc::new(Inner {
+            writes: Some(writes),
+            reads: Some(reads),
+            threads,
+            state_dir,
+            _lock: lock,
+        })))
+    }
+
+    /// Does `work` in a transaction, and answers when it is on the disk.
+    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Work<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job: Box<dyn Job> = Box::new(WriteJob::new(work, reply));
+        let writes = self.0.writes.as_ref().ok_or_else(ended)?;
+        writes.send(job).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+
+    /// Does `work` on one state of the data base: the last that was committed.
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let reads = self.0.reads.as_ref().ok_or_else(ended)?;
+        reads.send(reader::job(work, reply)).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+
+    fn state_dir(&self) -> &Path {
+        &self.0.state_dir
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    writes: Option<mpsc::Sender<Box<dyn Job>>>,
+    reads: Option<mpsc::Sender<reader::ReadJob>>,
+    threads: Vec<JoinHandle<()>>,
+    state_dir: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Drop for Inner {
+    /// The lock on the state directory is given up after the last write.
+    fn drop(&mut self) {
+        self.writes = None;
+        self.reads = None;
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store ended by a panic");
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .map_err(|error| StoreError::io("start a thread of the store", error))
+}
+
+fn ended() -> StoreError {
+    StoreError::Internal { doing: "ask the store, whose thread has ended".into(), source: None }
+}
+
+/// Jobs between the tasks and a thread of the store: who comes later waits.
+const JOBS_WAITING: usize = 4096;

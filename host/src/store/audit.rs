@@ -1,0 +1,124 @@
+//! The audit trail in the store: notes of other parts, the trail for readers, and its check.
+//!
+//! Called by the API. What the store itself decides is written by `Work::audit` in the deciding transaction.
+//! The check trusts nothing of the data base but its form; see `crate::audit` for what it can find.
+
+use super::receipts::SEAL;
+use super::{Store, StoreError, open, reader};
+use crate::actor::Actor;
+use crate::audit::{Head, Verifier};
+use doorbell_api::audit::{AuditCheck, AuditRecord};
+use doorbell_api::receipt::Receipt;
+use doorbell_wire::ids::{GuestName, RequestId};
+use rusqlite::{Connection, Row};
+
+impl Store {
+    /// Adds a decision that changed nothing else in the store.
+    ///
+    /// # Errors
+    /// When the data base cannot be written.
+    pub async fn audit_note(
+        &self,
+        by: &Actor,
+        event: &'static str,
+        guest: Option<&GuestName>,
+        request: Option<RequestId>,
+        detail: String,
+    ) -> Result<(), StoreError> {
+        let (by, guest) = (by.to_string(), guest.cloned());
+        let note = move |work: &mut super::writer::Work<'_>| {
+            work.audit(&by, event, guest.as_ref().map(GuestName::as_str), request, detail).map(drop)
+        };
+        self.write(note).await
+    }
+
+    /// At most `limit` records behind record number `after`.
+    ///
+    /// # Errors
+    /// When the data base cannot be read.
+    pub async fn audit_records(&self, after: u64, limit: u32) -> Result<Vec<AuditRecord>, StoreError> {
+        let after = after.min(i64::MAX as u64);
+        self.read(move |conn| {
+            let mut rows =
+                conn.prepare_cached(&format!("{SELECT} WHERE number > ?1 ORDER BY number LIMIT ?2"))?;
+            rows.query_and_then([after, limit.into()], read_record)?.collect()
+        })
+        .await
+    }
+
+    /// Checks the whole trail, and every receipt against its record. A long trail takes seconds, and keeps
+    /// nobody waiting: the check has a connection of its own.
+    ///
+    /// # Errors
+    /// When the data base cannot be read.
+    pub async fn audit_check(&self) -> Result<AuditCheck, StoreError> {
+        let state_dir = self.state_dir().to_owned();
+        crate::disk::blocking(move || reader::on_one_state(&open::reading(&state_dir)?, check)).await
+    }
+}
+
+/// Where the stored trail says that it ends.
+pub(super) fn stored_head(conn: &Connection) -> Result<Head, StoreError> {
+    let sql = "SELECT number, hash FROM audit_head WHERE only = 1";
+    Ok(conn.query_row(sql, [], |row| Ok(Head { number: row.get(0)?, hash: row.get(1)? }))?)
+}
+
+fn check(conn: &Connection) -> Result<AuditCheck, StoreError> {
+    let mut verifier = Verifier::default();
+    let mut rows = conn.prepare(&format!("{SELECT} ORDER BY number"))?;
+    for record in rows.query_and_then([], read_record)? {
+        verifier.check(&record?);
+    }
+    let found = verifier.finish(Some(stored_head(conn)?));
+    if !found.intact {
+        return Ok(found);
+    }
+    let broken = receipt_fault(conn)?;
+    Ok(AuditCheck { intact: broken.is_none(), broken, ..found })
+}
+
+/// The first receipt that is missing, or that is not the one its audit record seals.
+fn receipt_fault(conn: &Connection) -> Result<Option<String>, StoreError> {
+    let mut rows = conn.prepare(
+        "SELECT lower(hex(r.id)), c.receipt, lower(hex(a.hash)), a.detail, a.request
+         FROM requests r LEFT JOIN receipts c ON c.request = r.id LEFT JOIN audit a ON a.number = c.audit_number
+         WHERE r.state NOT IN ('queued', 'offered', 'fetched', 'started') ORDER BY r.number",
+    )?;
+    for fault in rows.query_and_then([], sealed_fault)? {
+        if let Some(fault) = fault? {
+            return Ok(Some(fault));
+        }
+    }
+    Ok(None)
+}
+
+fn sealed_fault(row: &Row<'_>) -> Result<Option<String>, StoreError> {
+    let id: String = row.get(0)?;
+    let Some(text) = row.get::<_, Option<String>>(1)? else {
+        return Ok(Some(format!("request {id} has a final state and no receipt")));
+    };
+    let fault = Some(format!("the receipt of request {id} is not the one that its audit record seals"));
+    let Ok(receipt) = serde_json::from_str::<Receipt>(&text) else { return Ok(fault) };
+    let seal = crate::receipt::seal(&receipt).map_err(|error| StoreError::damaged("receipt", error))?;
+    let (hash, detail): (Option<String>, Option<String>) = (row.get(2)?, row.get(3)?);
+    let sealed = hash.is_some_and(|hash| hash == receipt.audit_hash)
+        && detail.is_some_and(|detail| detail.ends_with(&format!("{SEAL}{seal}")))
+        && row.get::<_, Option<String>>(4)?.is_some_and(|request| request == id);
+    Ok(fault.filter(|_| !sealed))
+}
+
+fn read_record(row: &Row<'_>) -> Result<AuditRecord, StoreError> {
+    Ok(AuditRecord {
+        number: row.get(0)?,
+        at_ms: row.get(1)?,
+        actor: row.get(2)?,
+        event: row.get(3)?,
+        guest: row.get(4)?,
+        request: row.get(5)?,
+        detail: row.get(6)?,
+        previous: hex::encode(row.get::<_, [u8; 32]>(7)?),
+        hash: hex::encode(row.get::<_, [u8; 32]>(8)?),
+    })
+}
+
+const SELECT: &str = "SELECT number, at_ms, actor, event, guest, request, detail, previous, hash FROM audit";

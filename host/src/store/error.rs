@@ -1,0 +1,120 @@
+//! Why the store would not, in words for whoever asked.
+//!
+//! Made by everything durable in this crate; the API turns it into a status by [`StoreError::code`].
+
+use doorbell_api::error::ErrorCode;
+use rusqlite::ErrorCode as Sqlite;
+use std::io;
+
+/// Why the store would not.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such thing.
+    #[error("there is no {what} {name:?}: {hint}")]
+    NotFound {
+        /// The kind of thing.
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// It is taken, or in a state that does not allow this.
+    #[error("{message}")]
+    Conflict {
+        /// What is in the way and what to do.
+        message: String,
+    },
+    /// A value is out of its bounds.
+    #[error("{message}")]
+    Invalid {
+        /// What was expected and found.
+        message: String,
+    },
+    /// A body is larger than anything may be.
+    #[error("{message}")]
+    TooLarge {
+        /// What was expected and found.
+        message: String,
+    },
+    /// The disk is full or a limit on files is reached.
+    #[error("no space to {doing}: free some on the disk of the state directory and ask again")]
+    NoSpace {
+        /// What could not be written.
+        doing: String,
+    },
+    /// Another daemon has the state directory.
+    #[error("{message}")]
+    InUse {
+        /// Who has it and what to do.
+        message: String,
+    },
+    /// A fault of the manager or its host.
+    #[error("cannot {doing}: the manager's log says why")]
+    Internal {
+        /// What cannot be done.
+        doing: String,
+        /// What failed in it.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+impl StoreError {
+    /// What the API answers with.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotFound { .. } => ErrorCode::NotFound,
+            Self::Conflict { .. } | Self::InUse { .. } => ErrorCode::Conflict,
+            Self::Invalid { .. } => ErrorCode::Invalid,
+            Self::TooLarge { .. } => ErrorCode::TooLarge,
+            Self::NoSpace { .. } => ErrorCode::NoSpace,
+            Self::Internal { .. } => ErrorCode::Internal,
+        }
+    }
+
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::Conflict { message: message.into() }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid { message: message.into() }
+    }
+
+    pub(crate) fn internal(
+        doing: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Internal { doing: doing.into(), source: Some(source.into()) }
+    }
+
+    /// For a file operation: a full disk and a reached file limit are the operator's to solve, the rest is a fault.
+    pub(crate) fn io(doing: impl Into<String>, source: io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        if matches!(source.kind(), Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge) {
+            return Self::NoSpace { doing: doing.into() };
+        }
+        Self::internal(doing, source)
+    }
+
+    /// A stored value that its own type refuses: the data base was written by something else.
+    pub(crate) fn damaged(what: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::internal(format!("read the stored {what}, which was written by something else"), source)
+    }
+}
+
+impl From<crate::disk::Gone> for StoreError {
+    fn from(source: crate::disk::Gone) -> Self {
+        Self::internal("work on the disk", source)
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(source: rusqlite::Error) -> Self {
+        if source.sqlite_error_code() == Some(Sqlite::DiskFull) {
+            return Self::NoSpace { doing: "write the data base".into() };
+        }
+        Self::internal("use the data base", source)
+    }
+}

@@ -1,0 +1,156 @@
+//! How a state directory is taken into use: its rights, its lock, the data base and its form.
+//!
+//! Called by `Store::open` only. Trusts nothing it has not looked at, and says what to do about it.
+
+use super::StoreError;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
+use rusqlite::{Connection, OpenFlags};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+/// Makes the state directory where there is none, and locks it for this daemon.
+pub(super) fn claim(state_dir: &Path) -> Result<Flock<File>, StoreError> {
+    let shown = state_dir.display();
+    let unusable = |error| {
+        StoreError::invalid(format!(
+            "state directory {shown} cannot be used: {error}: make it usable, or give another one with --state-dir"
+        ))
+    };
+    crate::disk::private_dir(state_dir).map_err(unusable)?;
+    check_rights(state_dir)?;
+    let path = state_dir.join("lock");
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(unusable)?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => sign(lock).map_err(unusable),
+        Err((file, Errno::EWOULDBLOCK)) => Err(StoreError::InUse { message: in_use(state_dir, file) }),
+        Err((_, errno)) => Err(StoreError::internal(format!("lock the state directory {shown}"), errno)),
+    }
+}
+
+/// The writing and the reading connection, of a data base in the form this code knows.
+pub(super) fn connections(state_dir: &Path) -> Result<(Connection, Connection), StoreError> {
+    let path = state_dir.join(FILE);
+    let mut writing = Connection::open(&path)?;
+    prepare(&writing)?;
+    migrate(&mut writing)?;
+    crate::disk::sync_dir(state_dir).map_err(|error| StoreError::io("keep the data base's name", error))?;
+    Ok((writing, reading(state_dir)?))
+}
+
+/// A connection that cannot write.
+pub(super) fn reading(state_dir: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(state_dir.join(FILE), flags)?;
+    conn.busy_timeout(BUSY)?;
+    Ok(conn)
+}
+
+fn check_rights(state_dir: &Path) -> Result<(), StoreError> {
+    let shown = state_dir.display();
+    let dir = state_dir
+        .metadata()
+        .map_err(|error| StoreError::io(format!("look at the state directory {shown}"), error))?;
+    let (mode, owner, own) = (dir.mode() & 0o777, dir.uid(), geteuid().as_raw());
+    if owner != own {
+        return Err(StoreError::invalid(format!(
+            "state directory {shown} belongs to uid {owner}, expected uid {own}, who runs this daemon: \
+             `chown {own} {shown}`, or give another one with --state-dir"
+        )));
+    }
+    if mode & 0o077 != 0 {
+        return Err(StoreError::invalid(format!(
+            "state directory {shown} has mode {mode:04o}, so that others can enter it, expected 0700: \
+             `chmod 0700 {shown}`, or give another one with --state-dir"
+        )));
+    }
+    Ok(())
+}
+
+/// Leaves our process id for whoever finds the lock taken.
+fn sign(mut lock: Flock<File>) -> std::io::Result<Flock<File>> {
+    lock.set_len(0)?;
+    lock.rewind()?;
+    writeln!(&mut *lock, "{}", std::process::id())?;
+    Ok(lock)
+}
+
+fn in_use(state_dir: &Path, mut file: File) -> String {
+    let mut pid = String::new();
+    let who = match file.read_to_string(&mut pid) {
+        Ok(_) if !pid.trim().is_empty() => format!("the daemon with pid {}", pid.trim().escape_default()),
+        Ok(_) | Err(_) => "another daemon".into(),
+    };
+    format!(
+        "state directory {} is in use by {who}: stop that one, or give another directory with --state-dir",
+        state_dir.display()
+    )
+}
+
+/// Sets what durability rests on, and reads it back: a pragma that is not understood is no error in SQLite.
+pub(super) fn prepare(conn: &Connection) -> Result<(), StoreError> {
+    conn.busy_timeout(BUSY)?;
+    for (pragma, value, expected) in PRAGMAS {
+        // Some pragmas answer when they are set and some do not.
+        match conn.pragma_update_and_check(None, pragma, value, |_| Ok(())) {
+            Ok(()) | Err(rusqlite::Error::QueryReturnedNoRows) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let got: rusqlite::types::Value = conn.pragma_query_value(None, pragma, |row| row.get(0))?;
+        let got = match got {
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            rusqlite::types::Value::Text(text) => text,
+            rusqlite::types::Value::Null
+            | rusqlite::types::Value::Real(_)
+            | rusqlite::types::Value::Blob(_) => String::new(),
+        };
+        if got != *expected {
+            return Err(StoreError::invalid(format!(
+                "the data base has {pragma} {got:?}, expected {expected:?}: \
+                 put the state directory on a local file system with locks and shared memory"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
+    let form: usize = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let Some(steps) = FORMS.get(form..) else {
+        return Err(StoreError::invalid(format!(
+            "the data base has form {form}, this daemon knows forms up to {}: start the newer daemon that wrote it",
+            FORMS.len()
+        )));
+    };
+    for (step, to) in steps.iter().zip(form.saturating_add(1)..) {
+        let transaction = conn.transaction()?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", to)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+const FILE: &str = "doorbell.sqlite";
+/// Nobody else writes; this bounds the wait for our own reader's locks.
+const BUSY: Duration = Duration::from_secs(5);
+/// Each element makes the next form of the data base out of the one before.
+const FORMS: &[&str] = &[include_str!("schema.sql")];
+/// Pragma, what it is set to, what it reads back as.
+const PRAGMAS: &[(&str, &str, &str)] = &[
+    ("journal_mode", "WAL", "wal"),
+    ("synchronous", "FULL", "2"),
+    ("foreign_keys", "ON", "1"),
+    ("trusted_schema", "OFF", "0"),
+];

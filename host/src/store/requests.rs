@@ -1,0 +1,328 @@
+//! Requests in the store: accepted, cancelled, expired, looked up.
+//!
+//! Called by the API for operators and by the daemon's timer for expiries. Trusts actions, which are checked
+//! types; a caller's own request id is taken for a repetition only when everything else is the same too.
+
+use super::guests::{by_name, random};
+use super::receipts::{Closing, close};
+use super::writer::Work;
+use super::{AcceptRequest, RequestFilter, RequestRow, Store, StoreError};
+use crate::actor::Actor;
+use crate::request::{Admission, Happening, from_word, shown, summary};
+use doorbell_wire::ids::{GuestId, GuestName, RequestId, Sequence, ShortText};
+use doorbell_wire::message::action::Action;
+use rusqlite::{Connection, Params, Row, params};
+
+impl Store {
+    /// Accepts a request: when this returns, it survives a crash.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the guest, [`StoreError::Conflict`] when another request has the id,
+    /// [`StoreError::Invalid`] for a query and for times beyond all calendars.
+    pub async fn accept(
+        &self,
+        by: &Actor,
+        guest: &GuestName,
+        new: AcceptRequest,
+    ) -> Result<(Admission, RequestRow), StoreError> {
+        let (by, guest) = (by.to_string(), guest.clone());
+        self.write(move |work| accept(work, &by, &guest, new)).await
+    }
+
+    /// Cancels a request that its guest has never seen; for any other, asks the guest to. Final ones stay.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn cancel(&self, by: &Actor, id: RequestId) -> Result<RequestRow, StoreError> {
+        let by = by.to_string();
+        self.write(move |work| cancel(work, &by, id)).await
+    }
+
+    /// Closes the queued requests whose expiry has passed.
+    ///
+    /// # Errors
+    /// When the data base cannot be written.
+    pub async fn expire_due(&self) -> Result<Vec<RequestRow>, StoreError> {
+        self.write(|work| {
+            let due = many(
+                work.conn,
+                "r.state = 'queued' AND r.expires_at_ms IS NOT NULL AND r.expires_at_ms <= ?1",
+                [work.now],
+            )?;
+            due.into_iter().map(|row| expire(work, row)).collect()
+        })
+        .await
+    }
+
+    /// One request.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn request(&self, id: RequestId) -> Result<RequestRow, StoreError> {
+        self.read(move |conn| by_id(conn, id)).await
+    }
+
+    /// The request whose id begins with `prefix`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`] when there are several, [`StoreError::Invalid`] when
+    /// the prefix is too short or not hexadecimal.
+    pub async fn find_request(&self, prefix: &str) -> Result<RequestRow, StoreError> {
+        let prefix = prefix.to_ascii_lowercase();
+        self.read(move |conn| find(conn, &prefix)).await
+    }
+
+    /// Requests, newest first, and whether there are more.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when no guest ever had the name that is asked for.
+    pub async fn requests(&self, filter: RequestFilter) -> Result<(Vec<RequestRow>, bool), StoreError> {
+        self.read(move |conn| list(conn, &filter)).await
+    }
+}
+
+/// The request of this id.
+pub(super) fn by_id(conn: &Connection, id: RequestId) -> Result<RequestRow, StoreError> {
+    maybe(conn, id)?.ok_or_else(|| not_found(id.to_string()))
+}
+
+/// The request of this id, if there is one.
+pub(super) fn maybe(conn: &Connection, id: RequestId) -> Result<Option<RequestRow>, StoreError> {
+    Ok(many(conn, "r.id = ?1", [id.as_bytes()])?.pop())
+}
+
+/// The open requests of a guest, in order.
+pub(super) fn open_of(conn: &Connection, guest: GuestId) -> Result<Vec<RequestRow>, StoreError> {
+    many(
+        conn,
+        "r.guest = ?1 AND r.state IN ('queued', 'offered', 'fetched', 'started') ORDER BY r.sequence",
+        [guest.as_bytes()],
+    )
+}
+
+/// All requests for which a condition holds.
+pub(super) fn many(
+    conn: &Connection,
+    condition: &str,
+    values: impl Params,
+) -> Result<Vec<RequestRow>, StoreError> {
+    let sql = format!(
+        "SELECT r.id, g.name, r.guest, r.sequence, r.action, r.state, r.asked_by, r.reason, r.accepted_at_ms,
+         r.expires_in_ms, r.expires_at_ms, r.timeout_ms, r.idempotent, r.cancel_asked, r.offers, r.starts,
+         c.receipt
+         FROM requests r JOIN guests g ON g.id = r.guest LEFT JOIN receipts c ON c.request = r.id
+         WHERE {condition}"
+    );
+    conn.prepare_cached(&sql)?.query_and_then(values, read_request)?.collect()
+}
+
+/// Closes a request whose expiry has passed. One that had started before it was queued again did not fail
+/// to begin: nobody knows how far it came.
+pub(super) fn expire(work: &mut Work<'_>, row: RequestRow) -> Result<RequestRow, StoreError> {
+    let why = Closing { happening: Happening::Expired, event: "request-expired", by: "manager" };
+    close(work, row, &why, "it was not begun before its expiry")
+}
+
+fn accept(
+    work: &mut Work<'_>,
+    by: &str,
+    name: &GuestName,
+    new: AcceptRequest,
+) -> Result<(Admission, RequestRow), StoreError> {
+    let guest = by_name(work.conn, name)?;
+    if let Some(known) = new.id.map(|id| maybe(work.conn, id)).transpose()?.flatten() {
+        return repeated(known, guest.id, &new).map(|row| (Admission::Unchanged, row));
+    }
+    let shown = shown(&new.action).ok_or_else(|| {
+        StoreError::invalid(format!("{} only reads: send it as a query", new.action.name()))
+    })?;
+    let id = new.id.map_or_else(|| random().map(RequestId::new), Ok)?;
+    let row = RequestRow {
+        id,
+        guest: guest.name,
+        guest_id: guest.id,
+        sequence: take_sequence(work, guest.id)?,
+        shown,
+        state: doorbell_api::request::State::Queued,
+        asked_by: by.to_owned(),
+        reason: new.reason,
+        accepted_at_ms: work.now,
+        expires_in_ms: new.expires_in_ms.map(|ms| bounded("expiry", ms)).transpose()?,
+        expires_at_ms: new
+            .expires_in_ms
+            .map(|ms| bounded("expiry", work.now.saturating_add(ms)))
+            .transpose()?,
+        timeout_ms: new.timeout_ms.map(|ms| bounded("timeout", ms)).transpose()?,
+        idempotent: new.idempotent,
+        cancel_asked: false,
+        offers: 0,
+        starts: 0,
+        receipt: None,
+        action: new.action,
+    };
+    insert(work.conn, &row)?;
+    let reason = row.reason.as_ref().map(|text| format!(", because {:?}", text.as_str())).unwrap_or_default();
+    let detail = format!("sequence {}: {}{reason}", row.sequence, summary(&row.action));
+    work.audit(by, "request-accepted", Some(row.guest.as_str()), Some(id), detail)?;
+    Ok((Admission::Accepted, row))
+}
+
+fn repeated(known: RequestRow, guest: GuestId, new: &AcceptRequest) -> Result<RequestRow, StoreError> {
+    let same = known.guest_id == guest
+        && known.action == new.action
+        && known.timeout_ms == new.timeout_ms
+        && known.expires_in_ms == new.expires_in_ms
+        && known.idempotent == new.idempotent
+        && known.reason == new.reason;
+    if same {
+        return Ok(known);
+    }
+    Err(StoreError::conflict(format!(
+        "request {} was accepted before for guest {} with other content: give this one an id of its own, or none",
+        known.id, known.guest
+    )))
+}
+
+fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
+    let action = serde_json::to_string(&row.action)
+        .map_err(|error| StoreError::internal("write the action", error))?;
+    conn.prepare_cached(
+        "INSERT INTO requests (id, guest, sequence, action, timeout_ms, expires_in_ms, expires_at_ms, idempotent,
+         reason, asked_by, accepted_at_ms, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'queued')",
+    )?
+    .execute(params![
+        row.id.as_bytes(),
+        row.guest_id.as_bytes(),
+        u64::from(row.sequence),
+        action,
+        row.timeout_ms,
+        row.expires_in_ms,
+        row.expires_at_ms,
+        row.idempotent,
+        row.reason.as_ref().map(ShortText::as_str),
+        row.asked_by,
+        row.accepted_at_ms
+    ])?;
+    Ok(())
+}
+
+fn take_sequence(work: &Work<'_>, guest: GuestId) -> Result<Sequence, StoreError> {
+    let sequence: u64 = work
+        .conn
+        .prepare_cached(
+            "UPDATE guests SET next_sequence = next_sequence + 1 WHERE id = ?1 RETURNING next_sequence - 1",
+        )?
+        .query_row([guest.as_bytes()], |row| row.get(0))?;
+    Sequence::try_from(sequence).map_err(|error| StoreError::damaged("sequence", error))
+}
+
+fn bounded(what: &str, ms: u64) -> Result<u64, StoreError> {
+    if i64::try_from(ms).is_ok() {
+        return Ok(ms);
+    }
+    Err(StoreError::invalid(format!(
+        "{what} of {ms} ms is not valid: expected at most {} ms from 1970 on",
+        i64::MAX
+    )))
+}
+
+fn cancel(work: &mut Work<'_>, by: &str, id: RequestId) -> Result<RequestRow, StoreError> {
+    let mut row = by_id(work.conn, id)?;
+    if row.state.is_final() || row.cancel_asked {
+        return Ok(row);
+    }
+    work.conn
+        .prepare_cached("UPDATE requests SET cancel_asked = 1 WHERE id = ?1")?
+        .execute([id.as_bytes()])?;
+    row.cancel_asked = true;
+    let (guest, detail) = (row.guest.clone(), format!("while {}", crate::request::word(row.state)));
+    work.audit(by, "request-cancel-asked", Some(guest.as_str()), Some(id), detail)?;
+    if row.offers > 0 {
+        return Ok(row);
+    }
+    let why = Closing { happening: Happening::Cancelled, event: "request-cancelled", by };
+    close(work, row, &why, "it was cancelled before its guest had seen it")
+}
+
+fn find(conn: &Connection, prefix: &str) -> Result<RequestRow, StoreError> {
+    let (digits, width) = (prefix.len(), RequestId::LEN.saturating_mul(2));
+    let valid = (PREFIX_MIN..=width).contains(&digits) && prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let edge =
+        |fill: &str| format!("{prefix}{}", fill.repeat(width.saturating_sub(digits))).parse::<RequestId>();
+    let (Ok(low), Ok(high), true) = (edge("0"), edge("f"), valid) else {
+        return Err(StoreError::invalid(format!(
+            "request id {prefix:?} is not valid: expected {PREFIX_MIN} to {width} hexadecimal digits"
+        )));
+    };
+    let mut found = many(conn, "r.id BETWEEN ?1 AND ?2 LIMIT 2", [low.as_bytes(), high.as_bytes()])?;
+    match (found.pop(), found.pop()) {
+        (None, _) => Err(not_found(prefix.to_owned())),
+        (Some(row), None) => Ok(row),
+        (Some(one), Some(other)) => Err(StoreError::conflict(format!(
+            "several requests begin with {prefix}, as {other} and {one} do: give more digits",
+            one = one.id,
+            other = other.id
+        ))),
+    }
+}
+
+fn list(conn: &Connection, filter: &RequestFilter) -> Result<(Vec<RequestRow>, bool), StoreError> {
+    let name = filter.guest.as_ref().map(GuestName::as_str);
+    if let Some(name) = name {
+        let known: bool = conn
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM guests WHERE name = ?1)")?
+            .query_row([name], |row| row.get(0))?;
+        if !known {
+            return Err(StoreError::NotFound {
+                what: "guest",
+                name: name.to_owned(),
+                hint: "`doorbell guest ls` shows all",
+            });
+        }
+    }
+    let state = if filter.open { "r.state IN ('queued', 'offered', 'fetched', 'started')" } else { "TRUE" };
+    let guest =
+        if name.is_some() { "r.guest IN (SELECT id FROM guests WHERE name = ?1)" } else { "?1 IS NULL" };
+    let condition = format!("{state} AND {guest} ORDER BY r.number DESC LIMIT ?2");
+    let mut rows = many(conn, &condition, params![name, filter.limit.saturating_add(1)])?;
+    let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    Ok((rows, more))
+}
+
+fn not_found(name: String) -> StoreError {
+    StoreError::NotFound { what: "request", name, hint: "`doorbell request ls` shows them" }
+}
+
+fn read_request(row: &Row<'_>) -> Result<RequestRow, StoreError> {
+    let damaged = |error| StoreError::damaged("request", error);
+    let text = |error| StoreError::damaged("request", error);
+    let action: Action = serde_json::from_str(&row.get::<_, String>(4)?).map_err(text)?;
+    let state = row.get::<_, String>(5)?;
+    let receipt: Option<String> = row.get(16)?;
+    Ok(RequestRow {
+        id: RequestId::new(row.get(0)?),
+        guest: row.get::<_, String>(1)?.try_into().map_err(damaged)?,
+        guest_id: GuestId::new(row.get(2)?),
+        sequence: Sequence::try_from(row.get::<_, u64>(3)?).map_err(damaged)?,
+        shown: shown(&action).ok_or_else(|| StoreError::damaged("request", "a query"))?,
+        action,
+        state: from_word(&state).ok_or_else(|| StoreError::damaged("state of a request", state))?,
+        asked_by: row.get(6)?,
+        reason: row.get::<_, Option<String>>(7)?.map(ShortText::try_from).transpose().map_err(damaged)?,
+        accepted_at_ms: row.get(8)?,
+        expires_in_ms: row.get(9)?,
+        expires_at_ms: row.get(10)?,
+        timeout_ms: row.get(11)?,
+        idempotent: row.get(12)?,
+        cancel_asked: row.get(13)?,
+        offers: row.get(14)?,
+        starts: row.get(15)?,
+        receipt: receipt.map(|text| serde_json::from_str(&text)).transpose().map_err(text)?,
+    })
+}
+
+/// Digits of the shortest prefix that may stand for a request.
+const PREFIX_MIN: usize = 6;

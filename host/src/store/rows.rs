@@ -1,0 +1,215 @@
+//! What the store gives out and takes in: plain rows, already checked types.
+//!
+//! Read by sessions, API and events. Nothing in here reaches the data base by itself.
+
+use crate::request::Admission;
+use doorbell_api::guest::AgentInfo;
+use doorbell_api::receipt::Receipt;
+use doorbell_api::request::{self as api, State};
+use doorbell_wire::ids::{Digest, GuestCid, GuestId, GuestName, PublicKey, RequestId, Sequence, ShortText};
+use doorbell_wire::message::Offer;
+use doorbell_wire::message::action::Action;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a guest is met. No two guests share one.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Place {
+    /// By its context id on AF_VSOCK.
+    Cid(GuestCid),
+    /// By the base path of its hybrid socket.
+    Hybrid(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cid(cid) => write!(f, "cid {cid}"),
+            Self::Hybrid(path) => write!(f, "hybrid socket {}", path.display()),
+        }
+    }
+}
+
+/// A guest to be added.
+#[derive(Clone, Debug)]
+pub struct AddGuest {
+    /// What it is called.
+    pub name: GuestName,
+    /// Where it is met.
+    pub place: Place,
+    /// Its QMP socket.
+    pub qmp: Option<PathBuf>,
+    /// Its key, when it is known beforehand; such a guest needs no approval.
+    pub key: Option<PublicKey>,
+}
+
+/// A guest.
+#[derive(Clone, Debug)]
+pub struct GuestRow {
+    /// Its lasting id.
+    pub id: GuestId,
+    /// What it is called.
+    pub name: GuestName,
+    /// Where it is met.
+    pub place: Place,
+    /// Its QMP socket.
+    pub qmp: Option<PathBuf>,
+    /// Its approved key.
+    pub key: Option<PublicKey>,
+    /// Whether it presented a stale token and waits for a new approval.
+    pub fenced: bool,
+    /// When it was added.
+    pub added_at_ms: u64,
+    /// When it was last heard of.
+    pub last_seen_ms: Option<u64>,
+    /// What it said of itself when it was last admitted.
+    pub agent: Option<AgentInfo>,
+    /// Requests that have no final state.
+    pub open_requests: u64,
+    /// Whether a key that nobody has approved waits.
+    pub pending: bool,
+}
+
+/// What the removal of a guest took with it.
+#[derive(Clone, Debug)]
+pub struct Removed {
+    /// The guest's id.
+    pub id: GuestId,
+    /// The requests that became undeliverable.
+    pub closed: Vec<RequestRow>,
+}
+
+/// A key that waits for the operator.
+#[derive(Clone, Debug)]
+pub struct PendingRow {
+    /// The guest it claims to be, by where it was met.
+    pub guest: GuestName,
+    /// The key.
+    pub key: PublicKey,
+    /// Where it was met.
+    pub met_at: String,
+    /// When it was last met.
+    pub seen_at_ms: u64,
+}
+
+/// What the store says of a proved key that wants a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// The session is open; the fresh token is on disk.
+    Welcome,
+    /// The guest has no approved key.
+    NotApproved,
+    /// The guest has another key.
+    WrongKey,
+    /// A stale token: a copy or a rewound guest. Stays so until the guest is approved again.
+    Fenced,
+}
+
+/// A request to be accepted.
+#[derive(Clone, Debug)]
+pub struct AcceptRequest {
+    /// The caller's own name for it.
+    pub id: Option<RequestId>,
+    /// What is to be done.
+    pub action: Action,
+    /// Milliseconds it may run.
+    pub timeout_ms: Option<u64>,
+    /// Milliseconds until it is no longer offered.
+    pub expires_in_ms: Option<u64>,
+    /// Whether an interrupted start may be started again.
+    pub idempotent: bool,
+    /// Why.
+    pub reason: Option<ShortText>,
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct RequestRow {
+    /// Its name.
+    pub id: RequestId,
+    /// The name of its guest.
+    pub guest: GuestName,
+    /// The id of its guest.
+    pub guest_id: GuestId,
+    /// Its place in the guest's order.
+    pub sequence: Sequence,
+    /// What is to be done.
+    pub action: Action,
+    /// The action as the API shows it.
+    pub shown: api::Action,
+    /// Where it stands.
+    pub state: State,
+    /// Who asked.
+    pub asked_by: String,
+    /// Why.
+    pub reason: Option<ShortText>,
+    /// When it was accepted.
+    pub accepted_at_ms: u64,
+    /// Milliseconds it had until its expiry when it was accepted.
+    pub expires_in_ms: Option<u64>,
+    /// When it is no longer offered.
+    pub expires_at_ms: Option<u64>,
+    /// Milliseconds it may run.
+    pub timeout_ms: Option<u64>,
+    /// Whether an interrupted start may be started again.
+    pub idempotent: bool,
+    /// Whether a cancel was asked for.
+    pub cancel_asked: bool,
+    /// How often it was offered.
+    pub offers: u32,
+    /// How often its start was reported.
+    pub starts: u32,
+    /// What came of it.
+    pub receipt: Option<Receipt>,
+}
+
+impl RequestRow {
+    /// The request as the API shows it.
+    #[must_use]
+    pub fn to_api(&self) -> api::Request {
+        api::Request {
+            id: self.id.to_string(),
+            guest: self.guest.to_string(),
+            sequence: self.sequence.into(),
+            action: self.shown.clone(),
+            state: self.state,
+            asked_by: self.asked_by.clone(),
+            reason: self.reason.as_ref().map(ToString::to_string),
+            accepted_at_ms: self.accepted_at_ms,
+            expires_at_ms: self.expires_at_ms,
+            timeout_ms: self.timeout_ms,
+            cancel_asked: self.cancel_asked,
+            offers: self.offers,
+            receipt: self.receipt.clone(),
+        }
+    }
+
+    /// The program the guest has to fetch, and its length.
+    #[must_use]
+    pub fn program(&self) -> Option<(Digest, u64)> {
+        self.action.program().map(|program| (program.digest, program.len))
+    }
+}
+
+/// The answer to a pull.
+#[derive(Clone, Debug)]
+pub struct NextOffer {
+    /// The request to offer; it is marked offered on disk.
+    pub offer: Option<Offer>,
+    /// All requests whose state changed, for the events.
+    pub moved: Vec<RequestRow>,
+}
+
+/// Which requests to list.
+#[derive(Clone, Debug)]
+pub struct RequestFilter {
+    /// Only those of this guest.
+    pub guest: Option<GuestName>,
+    /// Only those without a final state.
+    pub open: bool,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// What came of an acceptance: whether the row is new, and the row.
+pub type Accepted = (Admission, RequestRow);

@@ -1,0 +1,122 @@
+-- The manager's data base, form 1. Times are milliseconds since the Unix epoch, ids are raw bytes.
+-- Every constraint that a row must hold stands here as well as in the code: a data base that was
+-- edited by hand fails at the edit and not at a guest.
+
+-- Guests, removed ones too: their requests and receipts stay readable, and their sequences stay used.
+CREATE TABLE guests (
+    id              BLOB PRIMARY KEY CHECK (length(id) = 16),
+    name            TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 63),
+    -- Where it is met: one of the two.
+    cid             INTEGER CHECK (cid BETWEEN 3 AND 4294967294),
+    hybrid_socket   TEXT CHECK (hybrid_socket LIKE '/%'),
+    qmp             TEXT,
+    -- The approved key; without one nothing is offered.
+    public_key      BLOB CHECK (length(public_key) = 32),
+    -- SHA-256 of the session token that the guest has on disk, and of the one that was given last and is
+    -- not confirmed yet. Hashes, so that a copy of this file opens no session.
+    token_current   BLOB CHECK (length(token_current) = 32),
+    token_next      BLOB CHECK (length(token_next) = 32),
+    -- Whether any token was issued since the last approval.
+    token_issued    INTEGER NOT NULL DEFAULT 0 CHECK (token_issued IN (0, 1)),
+    fenced          INTEGER NOT NULL DEFAULT 0 CHECK (fenced IN (0, 1)),
+    -- The key that waits for approval, where and when its bearer was met.
+    pending_key     BLOB CHECK (length(pending_key) = 32),
+    pending_met_at  TEXT,
+    pending_seen_ms INTEGER,
+    -- The key that was refused last: a bearer that tries again and again is one audit record.
+    refused_key     BLOB CHECK (length(refused_key) = 32),
+    -- What the agent said of itself when it was last admitted (JSON).
+    agent           TEXT CHECK (json_valid(agent)),
+    -- The sequence that the next request gets. Only grows.
+    next_sequence   INTEGER NOT NULL DEFAULT 1 CHECK (next_sequence >= 1),
+    added_at_ms     INTEGER NOT NULL,
+    last_seen_ms    INTEGER,
+    removed_at_ms   INTEGER,
+    CHECK ((cid IS NULL) <> (hybrid_socket IS NULL)),
+    CHECK ((pending_key IS NULL) = (pending_met_at IS NULL)),
+    CHECK ((pending_key IS NULL) = (pending_seen_ms IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- A name, a place and a key belong to one guest that is not removed.
+CREATE UNIQUE INDEX guests_name ON guests (name) WHERE removed_at_ms IS NULL;
+CREATE UNIQUE INDEX guests_cid ON guests (cid) WHERE removed_at_ms IS NULL;
+CREATE UNIQUE INDEX guests_hybrid_socket ON guests (hybrid_socket) WHERE removed_at_ms IS NULL;
+CREATE UNIQUE INDEX guests_public_key ON guests (public_key) WHERE removed_at_ms IS NULL;
+
+CREATE TABLE requests (
+    -- The order of acceptance over all guests.
+    number          INTEGER PRIMARY KEY AUTOINCREMENT,
+    id              BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+    guest           BLOB NOT NULL REFERENCES guests (id),
+    -- The place in the guest's order.
+    sequence        INTEGER NOT NULL CHECK (sequence >= 1),
+    action          TEXT NOT NULL CHECK (json_valid(action)),
+    timeout_ms      INTEGER CHECK (timeout_ms >= 0),
+    expires_in_ms   INTEGER CHECK (expires_in_ms >= 0),
+    expires_at_ms   INTEGER,
+    idempotent      INTEGER NOT NULL CHECK (idempotent IN (0, 1)),
+    reason          TEXT,
+    asked_by        TEXT NOT NULL,
+    accepted_at_ms  INTEGER NOT NULL,
+    state           TEXT NOT NULL CHECK (state IN (
+        'queued', 'offered', 'fetched', 'started',
+        'succeeded', 'failed', 'killed', 'timed-out', 'cancelled', 'refused', 'interrupted', 'not-retrieved',
+        'not-received', 'not-verified', 'not-started', 'expired', 'undeliverable')),
+    cancel_asked    INTEGER NOT NULL DEFAULT 0 CHECK (cancel_asked IN (0, 1)),
+    offers          INTEGER NOT NULL DEFAULT 0 CHECK (offers >= 0),
+    starts          INTEGER NOT NULL DEFAULT 0 CHECK (starts >= 0),
+    UNIQUE (guest, sequence),
+    CHECK ((expires_in_ms IS NULL) = (expires_at_ms IS NULL))
+) STRICT;
+
+-- The open requests of a guest in order, and those that a pull settles first: a pull of a guest with a long
+-- queue reads no more than it moves.
+CREATE INDEX requests_open ON requests (guest, sequence)
+    WHERE state IN ('queued', 'offered', 'fetched', 'started');
+CREATE INDEX requests_started ON requests (guest) WHERE state = 'started';
+CREATE INDEX requests_expiring ON requests (guest, expires_at_ms)
+    WHERE expires_at_ms IS NOT NULL AND state IN ('queued', 'offered', 'fetched');
+CREATE INDEX requests_cancelled ON requests (guest)
+    WHERE cancel_asked = 1 AND state IN ('queued', 'offered', 'fetched');
+CREATE INDEX requests_due ON requests (expires_at_ms) WHERE expires_at_ms IS NOT NULL AND state = 'queued';
+
+-- What came of a request: one row for each that has a final state.
+CREATE TABLE receipts (
+    request         BLOB PRIMARY KEY REFERENCES requests (id),
+    -- The receipt as the API shows it (JSON). Its seal stands in the audit record `audit_number`.
+    receipt         TEXT NOT NULL CHECK (json_valid(receipt)),
+    audit_number    INTEGER NOT NULL UNIQUE REFERENCES audit (number),
+    -- What the guest said (JSON); none where the manager closed the request itself.
+    acknowledgement TEXT CHECK (json_valid(acknowledgement)),
+    -- What the guest said of a request that had its receipt already, where it was something else.
+    late            TEXT CHECK (json_valid(late))
+) STRICT, WITHOUT ROWID;
+
+-- The audit trail: a chain of hashes, written in the transaction of what it tells of.
+CREATE TABLE audit (
+    number          INTEGER PRIMARY KEY CHECK (number >= 1),
+    at_ms           INTEGER NOT NULL,
+    actor           TEXT NOT NULL,
+    event           TEXT NOT NULL,
+    guest           TEXT,
+    request         TEXT,
+    detail          TEXT NOT NULL,
+    previous        BLOB NOT NULL UNIQUE CHECK (length(previous) = 32),
+    hash            BLOB NOT NULL UNIQUE CHECK (length(hash) = 32)
+) STRICT;
+
+-- Where the trail ends, so that a cut tail shows even without a head kept elsewhere.
+CREATE TABLE audit_head (
+    only            INTEGER PRIMARY KEY CHECK (only = 1),
+    number          INTEGER NOT NULL,
+    hash            BLOB NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+INSERT INTO audit_head (only, number, hash) VALUES (1, 0, zeroblob(32));
+
+-- A slip of a later change, or of a hand, does not rewrite the trail.
+CREATE TRIGGER audit_is_never_altered BEFORE UPDATE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit trail is only added to'); END;
+CREATE TRIGGER audit_is_never_shortened BEFORE DELETE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit trail is only added to'); END;
+CREATE TRIGGER guests_are_never_deleted BEFORE DELETE ON guests
+BEGIN SELECT RAISE(ABORT, 'a guest is marked removed, its requests stay'); END;

@@ -1,0 +1,333 @@
+//! Keys and session tokens: who may have a session.
+//!
+//! Called by a guest's session when the signature in its hello was verified, and by the API for approvals.
+//! Trusts that the bearer holds the key; whether it is the guest, a copy of it or a rewound one is decided here.
+
+use super::guests::{by_id, by_name, check_key_free, continue_sequences, fingerprint};
+use super::writer::Work;
+use super::{GuestRow, PendingRow, Store, StoreError, Verdict};
+use crate::actor::Actor;
+use doorbell_api::guest::AgentInfo;
+use doorbell_wire::ids::{GuestId, GuestName, PublicKey, SessionToken};
+use doorbell_wire::message::{Capabilities, Claims};
+use rusqlite::params;
+use sha2::{Digest as _, Sha256};
+
+impl Store {
+    /// Notes a proved key that the guest does not have. At most one waits for each guest: the newest.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn pend_key(&self, guest: GuestId, key: PublicKey, met_at: &str) -> Result<(), StoreError> {
+        let met_at = met_at.to_owned();
+        self.write(move |work| pend(work, guest, &key, &met_at)).await
+    }
+
+    /// All keys that wait for the operator, by guest.
+    ///
+    /// # Errors
+    /// When the data base cannot be read.
+    pub async fn pending(&self) -> Result<Vec<PendingRow>, StoreError> {
+        self.read(|conn| {
+            let mut rows = conn.prepare_cached(
+                "SELECT name, pending_key, pending_met_at, pending_seen_ms FROM guests
+                 WHERE removed_at_ms IS NULL AND pending_key IS NOT NULL ORDER BY name",
+            )?;
+            rows.query_and_then([], |row| {
+                Ok(PendingRow {
+                    guest: row
+                        .get::<_, String>(0)?
+                        .try_into()
+                        .map_err(|error| StoreError::damaged("guest", error))?,
+                    key: PublicKey::new(row.get(1)?),
+                    met_at: row.get(2)?,
+                    seen_at_ms: row.get(3)?,
+                })
+            })?
+            .collect()
+        })
+        .await
+    }
+
+    /// Approves the key that waits, or lets a fenced guest back in. Tokens start afresh.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when nothing waits, or when it is not clear which key is meant.
+    pub async fn approve(
+        &self,
+        by: &Actor,
+        name: &GuestName,
+        fingerprint: Option<String>,
+    ) -> Result<GuestRow, StoreError> {
+        let (by, name) = (by.to_string(), name.clone());
+        self.write(move |work| approve(work, &by, &name, fingerprint.as_deref())).await
+    }
+
+    /// Whether the bearer of a proved key may have a session. On a welcome, `fresh` is what it has to
+    /// present next time, on the disk before this returns.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn admit(
+        &self,
+        guest: GuestId,
+        claims: &Claims,
+        fresh: SessionToken,
+    ) -> Result<Verdict, StoreError> {
+        let claims = claims.clone();
+        self.write(move |work| admit(work, guest, &claims, &fresh)).await
+    }
+
+    /// The guest has the token of its welcome on its disk: the one before is worth nothing from here on.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when a later welcome or an approval replaced the token: this session is over.
+    pub async fn confirm(&self, guest: GuestId, token: SessionToken) -> Result<(), StoreError> {
+        self.write(move |work| confirm(work, guest, &token)).await
+    }
+
+    /// When the guest was last heard of.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn seen(&self, guest: GuestId, at_ms: u64) -> Result<(), StoreError> {
+        self.write(move |work| {
+            work.conn
+                .prepare_cached(
+                    "UPDATE guests SET last_seen_ms = max(ifnull(last_seen_ms, 0), ?2) WHERE id = ?1",
+                )?
+                .execute(params![guest.as_bytes(), at_ms])?;
+            by_id(work.conn, guest).map(drop)
+        })
+        .await
+    }
+}
+
+/// What the guest has to present, as hashes.
+struct Tokens {
+    current: Option<[u8; 32]>,
+    next: Option<[u8; 32]>,
+    issued: bool,
+}
+
+impl Tokens {
+    fn read(work: &Work<'_>, guest: GuestId) -> Result<Self, StoreError> {
+        let sql = "SELECT token_current, token_next, token_issued FROM guests WHERE id = ?1";
+        Ok(work.conn.prepare_cached(sql)?.query_row([guest.as_bytes()], |row| {
+            Ok(Self { current: row.get(0)?, next: row.get(1)?, issued: row.get(2)? })
+        })?)
+    }
+
+    /// What counts as current after a hello that presents `presented`; `None` when that is stale.
+    ///
+    /// The one given last is fine, and so is the one before: the guest went down between the welcome and its
+    /// own write. Before any was given, whatever the guest has left from earlier is where it starts.
+    fn accept(&self, presented: Option<[u8; 32]>) -> Option<Option<[u8; 32]>> {
+        let unconfirmed = self.next.is_some() && presented == self.next;
+        (!self.issued || unconfirmed || presented == self.current).then_some(presented)
+    }
+}
+
+fn pend(work: &mut Work<'_>, guest: GuestId, key: &PublicKey, met_at: &str) -> Result<(), StoreError> {
+    let row = by_id(work.conn, guest)?;
+    let known: Option<[u8; 32]> = work
+        .conn
+        .prepare_cached("SELECT pending_key FROM guests WHERE id = ?1")?
+        .query_row([guest.as_bytes()], |row| row.get(0))?;
+    work.conn
+        .prepare_cached(
+            "UPDATE guests SET pending_key = ?2, pending_met_at = ?3, pending_seen_ms = ?4 WHERE id = ?1",
+        )?
+        .execute(params![guest.as_bytes(), key.as_bytes(), met_at, work.now])?;
+    if known.as_ref() != Some(key.as_bytes()) {
+        let detail = format!("key {} met at {met_at}", fingerprint(key));
+        work.audit("manager", "key-pending", Some(row.name.as_str()), None, detail)?;
+    }
+    Ok(())
+}
+
+fn approve(
+    work: &mut Work<'_>,
+    by: &str,
+    name: &GuestName,
+    asked: Option<&str>,
+) -> Result<GuestRow, StoreError> {
+    let guest = by_name(work.conn, name)?;
+    let pending: Option<[u8; 32]> = work
+        .conn
+        .prepare_cached("SELECT pending_key FROM guests WHERE id = ?1")?
+        .query_row([guest.id.as_bytes()], |row| row.get(0))?;
+    let key = choose_key(&guest, pending.map(PublicKey::new), asked)?;
+    check_key_free(work.conn, guest.id, &key)?;
+    work.conn
+        .prepare_cached(
+            "UPDATE guests SET public_key = ?2, fenced = 0, token_current = NULL, token_next = NULL,
+             token_issued = 0, refused_key = NULL, pending_key = NULL, pending_met_at = NULL, pending_seen_ms = NULL
+             WHERE id = ?1",
+        )?
+        .execute(params![guest.id.as_bytes(), key.as_bytes()])?;
+    if guest.key != Some(key) {
+        continue_sequences(work.conn, guest.id, &key)?;
+    }
+    let again = if guest.fenced { ", which was fenced" } else { "" };
+    let detail = format!("key {}{again}", fingerprint(&key));
+    work.audit(by, "guest-approved", Some(name.as_str()), None, detail)?;
+    by_id(work.conn, guest.id)
+}
+
+/// The key that an approval means. Replacing an approved key takes its successor's fingerprint: what waits
+/// there may be whoever else can reach the guest's place.
+fn choose_key(
+    guest: &GuestRow,
+    pending: Option<PublicKey>,
+    asked: Option<&str>,
+) -> Result<PublicKey, StoreError> {
+    let name = &guest.name;
+    let fenced = guest.key.filter(|_| guest.fenced);
+    let waiting: Vec<PublicKey> = pending.into_iter().chain(fenced).collect();
+    let shown = waiting.iter().map(fingerprint).collect::<Vec<_>>().join(" and ");
+    match (asked, waiting.as_slice()) {
+        (_, []) if guest.key.is_some() => Err(StoreError::conflict(format!(
+            "guest {name} is approved already and no other key waits: there is nothing to do"
+        ))),
+        (_, []) => Err(StoreError::conflict(format!(
+            "guest {name} has not been met at {}: start the agent in it, then approve",
+            guest.place
+        ))),
+        (Some(asked), waiting) => {
+            waiting.iter().find(|key| fingerprint(key) == asked).copied().ok_or_else(|| {
+                StoreError::conflict(format!(
+                    "no key with fingerprint {asked:?} waits for guest {name}, but {shown}: compare with what the agent printed"
+                ))
+            })
+        }
+        (None, [key]) if guest.key.is_none_or(|known| known == *key) => Ok(*key),
+        (None, _) => Err(StoreError::conflict(format!(
+            "guest {name} has an approved key already, and {shown} waits: say which one with --fingerprint"
+        ))),
+    }
+}
+
+fn admit(
+    work: &mut Work<'_>,
+    guest: GuestId,
+    claims: &Claims,
+    fresh: &SessionToken,
+) -> Result<Verdict, StoreError> {
+    let row = by_id(work.conn, guest)?;
+    let verdict = match row.key {
+        None => Verdict::NotApproved,
+        Some(key) if key != claims.public_key => Verdict::WrongKey,
+        Some(_) if row.fenced => Verdict::Fenced,
+        Some(_) => {
+            let tokens = Tokens::read(work, guest)?;
+            match tokens.accept(claims.token.as_ref().map(hash)) {
+                Some(current) => return welcome(work, &row, claims, current, fresh),
+                None => return fence(work, &row, claims),
+            }
+        }
+    };
+    refuse(work, &row, &claims.public_key, verdict)
+}
+
+fn welcome(
+    work: &mut Work<'_>,
+    guest: &GuestRow,
+    claims: &Claims,
+    current: Option<[u8; 32]>,
+    fresh: &SessionToken,
+) -> Result<Verdict, StoreError> {
+    let agent = AgentInfo {
+        version: claims.agent.to_string(),
+        protocol: claims.version,
+        boot_id: claims.boot_id.to_string(),
+        capabilities: capabilities(claims.capabilities),
+    };
+    let agent = serde_json::to_string(&agent)
+        .map_err(|error| StoreError::internal("write what the agent said", error))?;
+    // A store that was restored from a backup goes on above what the guest has done since.
+    let sequence = claims.low_water.saturating_add(1).min(i64::MAX as u64);
+    work.conn
+        .prepare_cached(
+            "UPDATE guests SET token_current = ?2, token_next = ?3, token_issued = 1, refused_key = NULL,
+             agent = ?4, last_seen_ms = ?5, next_sequence = max(next_sequence, ?6) WHERE id = ?1",
+        )?
+        .execute(params![guest.id.as_bytes(), current, hash(fresh), agent, work.now, sequence])?;
+    let detail = format!(
+        "agent {:?}, protocol {}, boot {}, low water {}",
+        claims.agent.as_str(),
+        claims.version,
+        claims.boot_id,
+        claims.low_water
+    );
+    work.audit(
+        &format!("guest {}", guest.name),
+        "session-admitted",
+        Some(guest.name.as_str()),
+        None,
+        detail,
+    )?;
+    Ok(Verdict::Welcome)
+}
+
+fn fence(work: &mut Work<'_>, guest: &GuestRow, claims: &Claims) -> Result<Verdict, StoreError> {
+    work.conn.prepare_cached("UPDATE guests SET fenced = 1 WHERE id = ?1")?.execute([guest.id.as_bytes()])?;
+    let detail = format!(
+        "a stale session token with key {}, boot {}: a copy of the guest, or one that was rewound",
+        fingerprint(&claims.public_key),
+        claims.boot_id
+    );
+    work.audit("manager", "session-fenced", Some(guest.name.as_str()), None, detail)?;
+    Ok(Verdict::Fenced)
+}
+
+/// A refusal is in the trail once for each key, however often its bearer comes back with it.
+fn refuse(
+    work: &mut Work<'_>,
+    guest: &GuestRow,
+    key: &PublicKey,
+    verdict: Verdict,
+) -> Result<Verdict, StoreError> {
+    let why = match verdict {
+        Verdict::NotApproved => "no key is approved",
+        Verdict::WrongKey => "it is not the approved key",
+        Verdict::Fenced | Verdict::Welcome => return Ok(verdict),
+    };
+    let fresh = work
+        .conn
+        .prepare_cached("UPDATE guests SET refused_key = ?2 WHERE id = ?1 AND refused_key IS NOT ?2")?
+        .execute(params![guest.id.as_bytes(), key.as_bytes()])?;
+    if fresh > 0 {
+        let detail = format!("key {}: {why}", fingerprint(key));
+        work.audit("manager", "session-refused", Some(guest.name.as_str()), None, detail)?;
+    }
+    Ok(verdict)
+}
+
+fn confirm(work: &mut Work<'_>, guest: GuestId, token: &SessionToken) -> Result<(), StoreError> {
+    let row = by_id(work.conn, guest)?;
+    let tokens = Tokens::read(work, guest)?;
+    let token = Some(hash(token));
+    if token == tokens.current && !row.fenced {
+        return Ok(());
+    }
+    if token != tokens.next || row.fenced {
+        return Err(StoreError::conflict(format!(
+            "the session token of guest {} was replaced or fenced: this session is over",
+            row.name
+        )));
+    }
+    work.conn
+        .prepare_cached("UPDATE guests SET token_current = ?2, token_next = NULL WHERE id = ?1")?
+        .execute(params![guest.as_bytes(), token])?;
+    Ok(())
+}
+
+fn hash(token: &SessionToken) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+fn capabilities(set: Capabilities) -> Vec<String> {
+    let known = Capabilities::NAMES.iter().filter(|(bit, _)| set.contains(*bit));
+    known.map(|(_, name)| (*name).to_owned()).collect()
+}

@@ -1,0 +1,173 @@
+//! Session tokens: what a copied or rewound guest gets, and what a crash costs.
+
+use super::*;
+
+async fn admit(bench: &Bench, presented: Option<u8>, fresh: u8) -> Verdict {
+    bench.store.admit(bench.guest.id, &claims(KEY, presented.map(token)), token(fresh)).await.unwrap()
+}
+
+async fn confirm(bench: &Bench, byte: u8) -> Result<(), StoreError> {
+    bench.store.confirm(bench.guest.id, token(byte)).await
+}
+
+#[tokio::test]
+async fn an_honest_guest_presents_each_token_once() {
+    let mut bench = Bench::new().await;
+    assert_eq!(admit(&bench, None, 1).await, Verdict::Welcome);
+    confirm(&bench, 1).await.unwrap();
+    for byte in 1..5 {
+        assert_eq!(admit(&bench, Some(byte), byte + 1).await, Verdict::Welcome);
+        confirm(&bench, byte + 1).await.unwrap();
+        bench = bench.restart();
+    }
+    let guest = bench.store.guest(&bench.guest.name).await.unwrap();
+    let agent = guest.agent.unwrap();
+    assert_eq!((agent.version.as_str(), agent.protocol), ("0.1.0", 0));
+    assert_eq!(agent.capabilities, ["run", "link"]);
+    assert!(guest.last_seen_ms.is_some());
+}
+
+#[tokio::test]
+async fn a_crash_between_welcome_and_confirm_is_accepted_with_the_old_token() {
+    let bench = Bench::new().await;
+    assert_eq!(admit(&bench, None, 1).await, Verdict::Welcome);
+    assert_eq!(admit(&bench, None, 2).await, Verdict::Welcome, "no token reached the guest's disk");
+    confirm(&bench, 2).await.unwrap();
+    assert_eq!(admit(&bench, Some(2), 3).await, Verdict::Welcome);
+    let bench = bench.restart();
+    assert_eq!(admit(&bench, Some(2), 4).await, Verdict::Welcome, "token 3 did not reach the guest's disk");
+}
+
+#[tokio::test]
+async fn a_crash_after_the_guests_write_and_before_confirm_is_accepted_with_the_new_token() {
+    let bench = Bench::new().await;
+    assert_eq!(admit(&bench, None, 1).await, Verdict::Welcome);
+    assert_eq!(admit(&bench, Some(1), 2).await, Verdict::Welcome);
+    assert_eq!(admit(&bench, Some(2), 3).await, Verdict::Welcome);
+}
+
+#[tokio::test]
+async fn a_copy_that_presents_the_old_token_after_confirm_is_fenced() {
+    let bench = Bench::new().await;
+    admit(&bench, None, 1).await;
+    confirm(&bench, 1).await.unwrap();
+    admit(&bench, Some(1), 2).await;
+    confirm(&bench, 2).await.unwrap();
+    assert_eq!(admit(&bench, Some(1), 3).await, Verdict::Fenced);
+    assert!(bench.store.guest(&bench.guest.name).await.unwrap().fenced);
+    assert!(bench.events().await.contains(&"session-fenced".to_owned()));
+}
+
+#[tokio::test]
+async fn a_guest_without_a_token_is_fenced_once_one_was_confirmed() {
+    let bench = Bench::new().await;
+    admit(&bench, None, 1).await;
+    confirm(&bench, 1).await.unwrap();
+    assert_eq!(admit(&bench, None, 2).await, Verdict::Fenced);
+}
+
+#[tokio::test]
+async fn fenced_stays_fenced_until_approved_again() {
+    let bench = Bench::new().await;
+    admit(&bench, None, 1).await;
+    confirm(&bench, 1).await.unwrap();
+    assert_eq!(admit(&bench, Some(99), 2).await, Verdict::Fenced);
+    let bench = bench.restart();
+    assert_eq!(admit(&bench, Some(1), 3).await, Verdict::Fenced, "the right token does not lift it");
+    assert!(confirm(&bench, 1).await.is_err());
+    let events = bench.events().await;
+    admit(&bench, Some(1), 3).await;
+    assert_eq!(bench.events().await, events, "a fenced guest that comes back fills no trail");
+    let guest = bench.store.approve(&ROOT, &bench.guest.name, None).await.unwrap();
+    assert!(!guest.fenced);
+    assert_eq!(admit(&bench, Some(1), 4).await, Verdict::Welcome, "what it has left is where it starts");
+    assert_eq!(admit(&bench, Some(1), 5).await, Verdict::Welcome, "and a crash before confirm costs nothing");
+    confirm(&bench, 5).await.unwrap();
+    assert_eq!(admit(&bench, Some(1), 6).await, Verdict::Fenced);
+}
+
+#[tokio::test]
+async fn a_session_whose_token_was_replaced_is_over() {
+    let bench = Bench::new().await;
+    admit(&bench, None, 1).await;
+    admit(&bench, None, 2).await;
+    let error = confirm(&bench, 1).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+    confirm(&bench, 2).await.unwrap();
+    confirm(&bench, 2).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_key_and_another_key_are_told_apart_and_told_once() {
+    let bench = Bench::new().await;
+    let other = PublicKey::new([8; 32]);
+    let unknown = bench.store.add_guest(&ROOT, new_guest("web-4", 8, None)).await.unwrap();
+    for _ in 0..3 {
+        let verdict = bench.store.admit(unknown.id, &claims(other, None), token(1)).await.unwrap();
+        assert_eq!(verdict, Verdict::NotApproved);
+        let verdict = bench.store.admit(bench.guest.id, &claims(other, None), token(1)).await.unwrap();
+        assert_eq!(verdict, Verdict::WrongKey);
+        bench.store.pend_key(unknown.id, other, "cid 8").await.unwrap();
+    }
+    let events = bench.events().await;
+    assert_eq!(events.iter().filter(|event| *event == "session-refused").count(), 2, "{events:?}");
+    assert_eq!(events.iter().filter(|event| *event == "key-pending").count(), 1, "{events:?}");
+}
+
+#[tokio::test]
+async fn the_newest_pending_key_waits_and_approval_takes_it() {
+    let bench = Bench::new().await;
+    let guest = bench.store.add_guest(&ROOT, new_guest("web-4", 8, None)).await.unwrap();
+    let none = bench.store.approve(&ROOT, &guest.name, None).await.unwrap_err();
+    assert_eq!(
+        none.to_string(),
+        "guest web-4 has not been met at cid 8: start the agent in it, then approve"
+    );
+    let (first, second) = (PublicKey::new([3; 32]), PublicKey::new([4; 32]));
+    bench.store.pend_key(guest.id, first, "cid 8").await.unwrap();
+    bench.store.pend_key(guest.id, second, "cid 8").await.unwrap();
+    let pending = bench.store.pending().await.unwrap();
+    assert_eq!(pending.len(), 1);
+    assert_eq!((pending[0].key, pending[0].met_at.as_str()), (second, "cid 8"));
+    let wrong = bench.store.approve(&ROOT, &guest.name, Some(fingerprint(&first))).await.unwrap_err();
+    assert!(wrong.to_string().contains(&fingerprint(&second)), "{wrong}");
+    let row = bench.store.approve(&ROOT, &guest.name, Some(fingerprint(&second))).await.unwrap();
+    assert_eq!((row.key, row.pending), (Some(second), false));
+    let again = bench.store.approve(&ROOT, &guest.name, None).await.unwrap_err();
+    assert!(again.to_string().contains("approved already and no other key waits"), "{again}");
+}
+
+#[tokio::test]
+async fn an_approved_key_is_replaced_only_by_a_fingerprint() {
+    let bench = Bench::new().await;
+    let other = PublicKey::new([8; 32]);
+    bench.store.pend_key(bench.guest.id, other, "cid 7").await.unwrap();
+    let error = bench.store.approve(&ROOT, &bench.guest.name, None).await.unwrap_err();
+    assert!(error.to_string().ends_with("say which one with --fingerprint"), "{error}");
+    let row = bench.store.approve(&ROOT, &bench.guest.name, Some(fingerprint(&other))).await.unwrap();
+    assert_eq!(row.key, Some(other));
+}
+
+#[tokio::test]
+async fn a_store_older_than_its_guest_goes_on_above_what_the_guest_has_done() {
+    let bench = Bench::new().await;
+    let far = Claims { low_water: 57, ..claims(KEY, None) };
+    bench.store.admit(bench.guest.id, &far, token(1)).await.unwrap();
+    assert_eq!(u64::from(bench.accept(plain()).await.sequence), 58);
+}
+
+#[tokio::test]
+async fn no_token_stands_in_the_data_base() {
+    let bench = Bench::new().await;
+    admit(&bench, None, 0xa7).await;
+    confirm(&bench, 0xa7).await.unwrap();
+    let dir = bench.dir.path().join("state");
+    drop(bench.store);
+    for entry in dir.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let bytes = std::fs::read(&path).unwrap();
+            assert!(!bytes.windows(32).any(|window| window == [0xa7; 32]), "{}", path.display());
+        }
+    }
+}

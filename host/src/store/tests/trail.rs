@@ -1,0 +1,96 @@
+//! The audit trail in its data base: what a hand in it leaves behind.
+
+use super::*;
+
+async fn closed_one() -> (Bench, RequestId) {
+    let bench = Bench::new().await;
+    let id = bench.accept(plain()).await.id;
+    bench.offered().await;
+    bench.acknowledge(id, Outcome::Succeeded).await;
+    bench.accept(plain()).await;
+    (bench, id)
+}
+
+/// Does what the triggers forbid: whoever can edit the data base can drop them.
+async fn forced(bench: Bench, sql: &str) -> String {
+    let drops = "DROP TRIGGER audit_is_never_altered; DROP TRIGGER audit_is_never_shortened;";
+    let bench = bench.by_hand(&format!("{drops} {sql}"));
+    let check = bench.store.audit_check().await.unwrap();
+    assert!(!check.intact);
+    check.broken.unwrap()
+}
+
+#[tokio::test]
+async fn every_decision_is_in_the_trail_and_the_trail_is_intact() {
+    let (bench, id) = closed_one().await;
+    let note = bench.store.audit_note(&Actor::Manager, "daemon-started", None, Some(id), "pid 1".into());
+    note.await.unwrap();
+    let expected = [
+        "guest-added",
+        "request-accepted",
+        "request-offered",
+        "receipt-stored",
+        "request-accepted",
+        "daemon-started",
+    ];
+    assert_eq!(bench.events().await, expected);
+    let bench = bench.restart();
+    bench.accept(plain()).await;
+    let check = bench.store.audit_check().await.unwrap();
+    assert_eq!((check.intact, check.records, check.broken), (true, 7, None));
+    let last = bench.store.audit_records(6, 10).await.unwrap();
+    assert_eq!((last.len(), &last[0].hash), (1, &check.head));
+    assert_eq!(bench.store.audit_records(2, 3).await.unwrap().len(), 3);
+    assert!(bench.store.audit_records(u64::MAX, 3).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_data_base_itself_refuses_to_alter_or_shorten_the_trail() {
+    let (bench, _) = closed_one().await;
+    let conn = Connection::open(bench.dir.path().join("state/doorbell.sqlite")).unwrap();
+    for sql in ["UPDATE audit SET detail = ''", "DELETE FROM audit WHERE number = 1"] {
+        let error = conn.execute(sql, []).unwrap_err();
+        assert!(error.to_string().contains("the audit trail is only added to"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_altered_record_is_found() {
+    let (bench, _) = closed_one().await;
+    let line = forced(bench, "UPDATE audit SET actor = 'uid 1000' WHERE number = 2").await;
+    assert!(line.starts_with("record 2 was altered"), "{line}");
+}
+
+#[tokio::test]
+async fn a_deleted_record_is_found() {
+    let (bench, _) = closed_one().await;
+    let line = forced(bench, "DELETE FROM audit WHERE number = 2").await;
+    assert_eq!(line, "record 3 stands where record 2 belongs");
+}
+
+#[tokio::test]
+async fn a_cut_tail_is_found_and_stays_found_when_the_trail_goes_on() {
+    let (bench, _) = closed_one().await;
+    let drops = "DROP TRIGGER audit_is_never_shortened; DELETE FROM audit WHERE number = 5;";
+    let bench = bench.by_hand(drops);
+    let line = bench.store.audit_check().await.unwrap().broken.unwrap();
+    assert!(line.starts_with("the trail ends at record 4 "), "{line}");
+    bench.accept(plain()).await;
+    let line = bench.store.audit_check().await.unwrap().broken.unwrap();
+    assert_eq!(line, "record 6 stands where record 5 belongs");
+}
+
+#[tokio::test]
+async fn an_altered_receipt_is_found() {
+    let (bench, id) = closed_one().await;
+    let sql = "UPDATE receipts SET receipt = json_set(receipt, '$.exit_code', 3)";
+    let line = forced(bench, sql).await;
+    assert_eq!(line, format!("the receipt of request {id} is not the one that its audit record seals"));
+}
+
+#[tokio::test]
+async fn a_deleted_receipt_is_found() {
+    let (bench, id) = closed_one().await;
+    let line = forced(bench, "DELETE FROM receipts").await;
+    assert_eq!(line, format!("request {id} has a final state and no receipt"));
+}

@@ -1,0 +1,255 @@
+//! The store's writing thread: group commit.
+//!
+//! Fed by the handle. All that waits becomes one transaction, with a savepoint for each job, so that one
+//! job's error undoes that job only; nobody is answered before the commit has reached the disk. Holds where
+//! the audit trail ends, because every job's decisions continue it.
+
+use super::StoreError;
+use crate::audit::{Entry, Head};
+use crate::time::unix_ms;
+use doorbell_api::audit::AuditRecord;
+use doorbell_wire::ids::RequestId;
+use rusqlite::{Connection, params};
+use std::path::{Path, PathBuf};
+use tokio::sync::{mpsc, oneshot};
+
+/// What a job may do: write to the data base, and tell the audit trail of it.
+#[derive(Debug)]
+pub(super) struct Work<'a> {
+    /// The connection, inside a transaction and a savepoint of this job.
+    pub(super) conn: &'a Connection,
+    /// When the job began.
+    pub(super) now: u64,
+    /// Where programs and outputs are.
+    pub(super) state_dir: &'a Path,
+    head: Head,
+}
+
+impl Work<'_> {
+    /// Continues the audit trail.
+    pub(super) fn audit(
+        &mut self,
+        actor: &str,
+        event: &'static str,
+        guest: Option<&str>,
+        request: Option<RequestId>,
+        detail: impl Into<String>,
+    ) -> Result<AuditRecord, StoreError> {
+        let (record, head) = self.head.seal(Entry {
+            at_ms: self.now,
+            actor: actor.to_owned(),
+            event: event.to_owned(),
+            guest: guest.map(str::to_owned),
+            request: request.map(|id| id.to_string()),
+            detail: detail.into(),
+        });
+        self.conn.prepare_cached(INSERT_RECORD)?.execute(params![
+            record.number,
+            record.at_ms,
+            record.actor,
+            record.event,
+            record.guest,
+            record.request,
+            record.detail,
+            self.head.hash,
+            head.hash
+        ])?;
+        self.head = head;
+        Ok(record)
+    }
+}
+
+/// One decision, its effects, and whoever waits for it.
+pub(super) trait Job: Send {
+    /// Does it, and says whether its effects are to stay.
+    fn run(&mut self, work: &mut Work<'_>) -> bool;
+    /// Whether it found the disk full.
+    fn found_disk_full(&self) -> bool;
+    /// Answers whoever waits. A job that was done is answered with what became of its transaction.
+    fn answer(self: Box<Self>, fate: &Fate);
+}
+
+/// What became of a transaction.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// It is on the disk.
+    Committed,
+    /// It is undone, because the disk is full.
+    NoSpace(String),
+    /// It is undone.
+    Failed(String),
+}
+
+/// A closure as a job.
+pub(super) struct WriteJob<T, F> {
+    work: Option<F>,
+    done: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> WriteJob<T, F> {
+    /// A job that answers to `reply`.
+    pub(super) const fn new(work: F, reply: oneshot::Sender<Result<T, StoreError>>) -> Self {
+        Self { work: Some(work), done: None, reply }
+    }
+}
+
+impl<T, F> Job for WriteJob<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Work<'_>) -> Result<T, StoreError> + Send,
+{
+    fn run(&mut self, work: &mut Work<'_>) -> bool {
+        self.done = self.work.take().map(|job| job(work));
+        matches!(self.done, Some(Ok(_)))
+    }
+
+    fn found_disk_full(&self) -> bool {
+        matches!(self.done, Some(Err(StoreError::NoSpace { .. })))
+    }
+
+    fn answer(self: Box<Self>, fate: &Fate) {
+        let answer = match self.done {
+            Some(Err(error)) => Err(error),
+            Some(Ok(value)) => fate.result().map(|()| value),
+            None => fate.result().and_then(|()| Err(super::ended())),
+        };
+        // An asker that has gone wants no answer; the effect stays.
+        drop(self.reply.send(answer));
+    }
+}
+
+impl Fate {
+    fn of(error: rusqlite::Error) -> Self {
+        let source = error.to_string();
+        tracing::error!(error = source, "a transaction of the store is undone");
+        if let StoreError::NoSpace { doing } = StoreError::from(error) {
+            return Self::NoSpace(doing);
+        }
+        Self::Failed(source)
+    }
+
+    fn result(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Committed => Ok(()),
+            Self::NoSpace(doing) => Err(StoreError::NoSpace { doing: doing.clone() }),
+            Self::Failed(source) => {
+                Err(StoreError::internal("complete a transaction of the data base", source.clone()))
+            }
+        }
+    }
+}
+
+/// The thread's own state.
+#[derive(Debug)]
+pub(super) struct Writer {
+    conn: Connection,
+    state_dir: PathBuf,
+    head: Head,
+}
+
+impl Writer {
+    /// A writer that continues the audit trail it finds.
+    pub(super) fn new(conn: Connection, state_dir: PathBuf) -> Result<Self, StoreError> {
+        let head = super::audit::stored_head(&conn)?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+        Ok(Self { conn, state_dir, head })
+    }
+
+    /// Does all jobs until the last handle is dropped.
+    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while jobs.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+            let mut waiting = batch.drain(..);
+            while waiting.len() > 0 {
+                self.transact(&mut waiting);
+            }
+        }
+    }
+
+    /// One transaction of as many jobs as it holds: all, unless SQLite gives it up in the middle.
+    fn transact(&mut self, waiting: &mut dyn Iterator<Item = Box<dyn Job>>) {
+        let (mut done, mut head) = (Vec::new(), self.head);
+        let fate = match self.statement("BEGIN IMMEDIATE") {
+            Err(error) => {
+                done.extend(waiting);
+                Fate::of(error)
+            }
+            Ok(()) => self.fill(waiting, &mut done, &mut head),
+        };
+        if matches!(fate, Fate::Committed) {
+            self.head = head;
+        }
+        for job in done {
+            job.answer(&fate);
+        }
+    }
+
+    fn fill(
+        &self,
+        waiting: &mut dyn Iterator<Item = Box<dyn Job>>,
+        done: &mut Vec<Box<dyn Job>>,
+        head: &mut Head,
+    ) -> Fate {
+        for mut job in waiting {
+            let result = self.one(&mut *job, head);
+            let full = job.found_disk_full();
+            done.push(job);
+            if let Err(error) = result {
+                return self.undo(error);
+            }
+            // A full disk or a failed read makes SQLite undo the whole transaction, this job's neighbours with it.
+            if self.conn.is_autocommit() {
+                return if full {
+                    Fate::NoSpace("write the data base".into())
+                } else {
+                    Fate::Failed("SQLite gave the transaction up".into())
+                };
+            }
+        }
+        match self.save_head(*head).and_then(|()| self.statement("COMMIT")) {
+            Ok(()) => Fate::Committed,
+            Err(error) => self.undo(error),
+        }
+    }
+
+    /// One job in its savepoint.
+    fn one(&self, job: &mut dyn Job, head: &mut Head) -> rusqlite::Result<()> {
+        self.statement("SAVEPOINT job")?;
+        let mut work = Work { conn: &self.conn, now: unix_ms(), state_dir: &self.state_dir, head: *head };
+        if job.run(&mut work) {
+            *head = work.head;
+        } else if !self.conn.is_autocommit() {
+            self.statement("ROLLBACK TO job")?;
+        }
+        if self.conn.is_autocommit() { Ok(()) } else { self.statement("RELEASE job") }
+    }
+
+    fn undo(&self, error: rusqlite::Error) -> Fate {
+        if !self.conn.is_autocommit()
+            && let Err(error) = self.statement("ROLLBACK")
+        {
+            tracing::error!(%error, "a failed transaction of the store could not be undone");
+        }
+        Fate::of(error)
+    }
+
+    fn save_head(&self, head: Head) -> rusqlite::Result<()> {
+        if head == self.head {
+            return Ok(());
+        }
+        self.conn.prepare_cached(UPDATE_HEAD)?.execute(params![head.number, head.hash]).map(drop)
+    }
+
+    fn statement(&self, sql: &'static str) -> rusqlite::Result<()> {
+        self.conn.prepare_cached(sql)?.execute([]).map(drop)
+    }
+}
+
+/// Jobs in one transaction: bounds how long the first waits for the last.
+const BATCH_MAX: usize = 512;
+const STATEMENTS_CACHED: usize = 64;
+const INSERT_RECORD: &str =
+    "INSERT INTO audit (number, at_ms, actor, event, guest, request, detail, previous, hash)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const UPDATE_HEAD: &str = "UPDATE audit_head SET number = ?1, hash = ?2 WHERE only = 1";

@@ -1,0 +1,136 @@
+//! The real command line: `doorbell` as a script calls it, with its exit status and both outputs.
+//!
+//! Called by suites whose subject it is.
+
+use crate::build::program;
+use crate::place::Place;
+use crate::process::read;
+use crate::wait::until;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How a command ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Requires this exit status.
+    #[track_caller]
+    #[must_use]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout: {}stderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Requires a refusal: this exit status, nothing on standard output, and one line on standard error that
+    /// holds these words.
+    #[track_caller]
+    pub fn refused(self, code: i32, words: &[&str]) {
+        let ended = self.expect(code);
+        assert_eq!(ended.stdout, "");
+        assert_eq!(ended.stderr.trim_end().lines().count(), 1, "one line was expected: {:?}", ended.stderr);
+        for word in words {
+            assert!(ended.stderr.contains(word), "{word:?} is not in {:?}", ended.stderr);
+        }
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {:?}", self.stdout))
+    }
+}
+
+/// A command that has begun. Dropping it ends it.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    words: String,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+/// `doorbell` against one manager's socket.
+#[derive(Debug)]
+pub struct Doorbell<'a> {
+    place: &'a Place,
+    socket: PathBuf,
+}
+
+impl<'a> Doorbell<'a> {
+    /// For the manager with this socket.
+    #[must_use]
+    pub fn new(place: &'a Place, socket: &Path) -> Self {
+        Self { place, socket: socket.to_owned() }
+    }
+
+    /// Runs a command to its end.
+    #[must_use]
+    pub fn run<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Ended {
+        self.begin(arguments).ended()
+    }
+
+    /// Begins a command.
+    #[must_use]
+    pub fn begin<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Running {
+        let mut command = Command::new(program("doorbell"));
+        command.args(arguments).env("DOORBELL_SOCKET", &self.socket);
+        begin(self.place, &mut command)
+    }
+}
+
+/// Begins any command, its outputs kept in the test's directory.
+#[must_use]
+pub fn begin(place: &Place, command: &mut Command) -> Running {
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let (stdout, stderr) = (place.join(&format!("{number}.out")), place.join(&format!("{number}.err")));
+    let words = format!("{command:?}");
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(File::create(&stdout).expect("a file for the output"))
+        .stderr(File::create(&stderr).expect("a file for the output"))
+        .spawn()
+        .unwrap_or_else(|error| panic!("{words} does not start: {error}"));
+    Running { child, words, stdout, stderr }
+}
+
+impl Running {
+    /// What it has written to standard output so far.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        read(&self.stdout)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end.
+    #[must_use]
+    pub fn ended(mut self) -> Ended {
+        let status = until(&self.words, || self.child.try_wait().expect("a child of ours"));
+        Ended { code: status.code(), stdout: read(&self.stdout), stderr: read(&self.stderr) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -1,0 +1,183 @@
+//! A real guest: QEMU with a real AF_VSOCK device, started by `qemu-scripts/run-guest`.
+//!
+//! Booted by tests. Its host end is a Unix socket; the guest's own socket is the kernel's AF_VSOCK.
+
+use crate::build::script;
+use crate::frames;
+use crate::image::Image;
+use crate::place::Place;
+use crate::process::{Process, read};
+use crate::wait::until;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// How a guest is to be.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// What it boots.
+    pub image: Image,
+    /// Whether it has a NIC.
+    pub nic: bool,
+    /// More words for the kernel command line.
+    pub append: String,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self { image: Image::Plain, nic: true, append: String::new() }
+    }
+}
+
+/// A running guest.
+#[derive(Debug)]
+pub struct Guest {
+    name: String,
+    directory: PathBuf,
+    mac: [u8; 6],
+    process: Process,
+}
+
+impl Guest {
+    /// Starts a guest and waits until its kernel is up; the agent starts right after.
+    #[must_use]
+    pub fn boot(place: &Place, name: &str, machine: &Machine) -> Self {
+        let directory = Self::directory_of(place, name);
+        let log = place.join(&format!("{name}.log"));
+        let console = directory.join("console.log");
+        let mut arguments: Vec<PathBuf> = vec!["--image".into(), machine.image.directory().into()];
+        arguments.extend(["--dir".into(), directory.clone(), "--name".into(), name.into()]);
+        arguments.extend(["--nic".into(), if machine.nic { "user" } else { "none" }.into()]);
+        if !machine.append.is_empty() {
+            arguments.extend(["--append".into(), (&machine.append).into()]);
+        }
+        let process = Process::start(
+            &format!("guest {name}"),
+            &script("run-guest"),
+            &arguments,
+            &log,
+            vec![log.clone(), console],
+            &["Kernel panic", "doorbell-guest: failed:"],
+        );
+        let ready = until("the guest's QEMU", || {
+            read(&log).lines().find(|line| line.starts_with("ready ")).map(str::to_owned)
+        });
+        let guest = Self { name: name.into(), directory, mac: mac_of(&ready), process };
+        guest.await_boot(1);
+        guest
+    }
+
+    /// Where the guest's files are to be; the hybrid socket's path is known before the guest runs.
+    #[must_use]
+    pub fn directory_of(place: &Place, name: &str) -> PathBuf {
+        let directory = place.join(&format!("g-{name}"));
+        std::fs::create_dir_all(&directory).expect("a directory for the guest");
+        directory
+    }
+
+    /// The base path of the hybrid socket of a guest that is to be.
+    #[must_use]
+    pub fn socket_of(place: &Place, name: &str) -> PathBuf {
+        Self::directory_of(place, name).join("vm.vsock")
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The process of `run-guest`.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The base path of its hybrid socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("vm.vsock")
+    }
+
+    /// All its console has said.
+    #[must_use]
+    pub fn console(&self) -> String {
+        read(&self.directory.join("console.log"))
+    }
+
+    /// Waits until its kernel has come up so many times.
+    pub fn await_boot(&self, times: usize) {
+        until(&format!("boot {times} of guest {}", self.name), || (self.boots() >= times).then_some(()));
+    }
+
+    /// How often its kernel has come up.
+    #[must_use]
+    pub fn boots(&self) -> usize {
+        self.console().matches("doorbell-guest: booted").count()
+    }
+
+    /// The fingerprint of the agent's key, as its console shows it to the operator.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        until("the agent's fingerprint on the console", || {
+            let console = self.console();
+            let start = console.rfind("SHA256:")?;
+            let digits = |c: char| c.is_ascii_alphanumeric() || "+/:".contains(c);
+            let text: String = console[start..].chars().take_while(|&c| digits(c)).collect();
+            // 32 bytes in base64 without padding; less is a line on its way.
+            (text.len() == "SHA256:".len() + 43).then_some(text)
+        })
+    }
+
+    /// Pulls the reset line; what was not on its disk is gone.
+    pub fn reset(&self) {
+        self.monitor("\"system_reset\"");
+    }
+
+    /// Plugs the NIC's cable in or out: what a program in the guest can wait for without the channel.
+    pub fn plug(&self, carrier: bool) {
+        self.monitor(&format!("\"set_link\",\"arguments\":{{\"name\":\"nic0\",\"up\":{carrier}}}"));
+    }
+
+    /// Frames its NIC has sent, by its network back end.
+    #[must_use]
+    pub fn frames_sent(&self) -> usize {
+        frames::sent_by(&self.directory.join("frames.pcap"), self.mac)
+    }
+
+    fn monitor(&self, command: &str) {
+        let path = self.directory.join("lab-qmp.sock");
+        let mut stream = UnixStream::connect(&path).expect("the guest's monitor");
+        let mut answers = BufReader::new(stream.try_clone().expect("the guest's monitor")).lines();
+        let mut answer = |what: &str| {
+            answers
+                .find(|line| line.as_ref().is_ok_and(|line| line.contains(what)))
+                .expect("an answer of the monitor")
+        };
+        let _ = answer("\"QMP\"");
+        for command in ["\"qmp_capabilities\"", command] {
+            writeln!(stream, "{{\"execute\":{command}}}").expect("the guest's monitor");
+            let _ = answer("\"return\"");
+        }
+    }
+}
+
+/// A line of shell that waits until the cable is out, or plugged in.
+#[must_use]
+pub fn await_cable(carrier: bool) -> String {
+    format!("until [ \"$(cat /sys/class/net/eth0/carrier)\" = {} ]; do usleep 10000; done", u8::from(carrier))
+}
+
+/// Where the manager's end of a hybrid socket with this base listens.
+#[must_use]
+pub fn door(base: &Path) -> PathBuf {
+    let mut path = base.as_os_str().to_owned();
+    path.push(format!("_{}", doorbell_wire::limits::MANAGER_PORT));
+    path.into()
+}
+
+fn mac_of(ready: &str) -> [u8; 6] {
+    let text = ready.split_whitespace().find_map(|word| word.strip_prefix("mac=")).expect("a MAC address");
+    let bytes: Vec<u8> = text.split(':').map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect();
+    bytes.try_into().expect("six bytes")
+}

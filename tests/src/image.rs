@@ -1,0 +1,111 @@
+//! The image that guests boot: built once per test process, from the agent that is shipped.
+//!
+//! Called by [`crate::guest`]. Every image holds the lab's base; some hold more for the tests to look with.
+
+use crate::build::{program, root, run, script};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// What is in an image beyond the agent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Image {
+    /// Nothing.
+    Plain,
+    /// `ss` and the kernel module that lets it list vsock sockets.
+    Sockets,
+    /// An nftables rule set that drops every packet, loaded before the agent starts.
+    DropsEverything,
+}
+
+impl Image {
+    /// Its directory.
+    #[must_use]
+    pub fn directory(self) -> &'static Path {
+        let (slot, make): (_, fn() -> PathBuf) = match self {
+            Self::Plain => (&PLAIN, plain),
+            Self::Sockets => (&SOCKETS, sockets),
+            Self::DropsEverything => (&DROPS, drops_everything),
+        };
+        slot.get_or_init(make)
+    }
+}
+
+fn plain() -> PathBuf {
+    image("plain", &[], |_| {})
+}
+
+fn sockets() -> PathBuf {
+    image("sockets", &[], |overlay| {
+        for file in std::iter::once(PathBuf::from("/usr/bin/ss")).chain(libraries("/usr/bin/ss")) {
+            copy_into(overlay, &file, &file);
+        }
+        let release = fs::read_dir(root().join("target/lab/kernel/lib/modules"))
+            .expect("the lab's kernel")
+            .next()
+            .expect("the modules of the lab's kernel")
+            .expect("a directory")
+            .path();
+        // vsock_diag is loaded by name: the base's list of modules does not have it.
+        copy_into(overlay, &release.join("kernel/net/vmw_vsock/vsock_diag.ko"), Path::new("/vsock_diag.ko"));
+        hook(overlay, "insmod /vsock_diag.ko");
+    })
+}
+
+fn drops_everything() -> PathBuf {
+    image("drops", &["--with-nft"], |overlay| hook(overlay, &format!("/usr/sbin/nft '{DROP_EVERYTHING}'")))
+}
+
+fn image(name: &str, options: &[&str], fill: impl FnOnce(&Path)) -> PathBuf {
+    let all = root().join("target/tests");
+    forget_ended(&all);
+    let directory = all.join(format!("{}-{name}", std::process::id()));
+    let overlay = directory.join("overlay");
+    fs::create_dir_all(&overlay).expect("a directory for the image");
+    fill(&overlay);
+    let mut command = Command::new(script("build-image"));
+    command.arg("--agent").arg(program("doorbell-agent")).arg("--output").arg(&directory);
+    run(command.arg("--overlay").arg(&overlay).args(options));
+    directory
+}
+
+/// Images of test processes that are gone: a process cannot clean up what its last thread still uses.
+fn forget_ended(all: &Path) {
+    for entry in fs::read_dir(all).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.split('-').next().unwrap_or_default();
+        if !Path::new("/proc").join(pid).exists() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn libraries(program: &str) -> Vec<PathBuf> {
+    let output = Command::new("ldd").arg(program).output().expect("ldd");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
+}
+
+fn copy_into(overlay: &Path, from: &Path, to: &Path) {
+    let target = overlay.join(to.strip_prefix("/").expect("an absolute path"));
+    fs::create_dir_all(target.parent().expect("a parent")).expect("a directory in the overlay");
+    fs::copy(from, &target).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+}
+
+fn hook(overlay: &Path, line: &str) {
+    let hooks = overlay.join("etc/doorbell/hooks");
+    fs::create_dir_all(&hooks).expect("a directory for hooks");
+    let path = hooks.join("10-test.sh");
+    fs::write(&path, format!("#!/bin/sh\n{line}\n")).expect("a hook");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a hook that runs");
+}
+
+const DROP_EVERYTHING: &str = "table inet all { \
+    chain in { type filter hook input priority -300; policy drop; } \
+    chain out { type filter hook output priority -300; policy drop; } \
+    chain through { type filter hook forward priority -300; policy drop; } }";
+static PLAIN: OnceLock<PathBuf> = OnceLock::new();
+static SOCKETS: OnceLock<PathBuf> = OnceLock::new();
+static DROPS: OnceLock<PathBuf> = OnceLock::new();

@@ -1,0 +1,34 @@
+//! The rig: real guests, the real manager and command line, and peers that break rules on purpose.
+//!
+//! Used by the suites in `tests/`. A test owns a [`place::Place`] and what it starts there; nothing is shared
+//! but the image. Waits are for conditions and have an end; a guest or manager that dies fails the waiting
+//! test at once with its last lines; whatever a test started ends with it.
+//!
+//! - [`place`] a directory of its own · [`build`] what is tested · [`image`] what guests boot
+//! - [`process`] children that are watched · [`wait`] the one place that waits
+//! - [`guest`] · [`daemon`] · [`command`] the three real parts · [`frames`] what a guest's NIC sent
+//! - [`proxy`] stops, cuts or bends the channel between two real parts at a frame of choice
+//! - [`line`] bytes and frames by hand · [`honest`] a guest without a machine · [`rogue`] a manager by hand
+//! - [`skip`] tests that this machine cannot run
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the rig serves tests only: a step of it that fails is a test that fails"
+)]
+
+pub mod build;
+pub mod command;
+pub mod daemon;
+pub mod frames;
+pub mod guest;
+pub mod honest;
+pub mod image;
+pub mod line;
+pub mod place;
+pub mod process;
+pub mod proxy;
+pub mod rogue;
+pub mod skip;
+pub mod wait;

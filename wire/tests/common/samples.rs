@@ -1,0 +1,305 @@
+//! One message for every variant of every type on the channel, each under the name of its vector on paper.
+//!
+//! Every list goes through a `match` without a wildcard: a new variant breaks the build until it has a vector.
+
+use super::Message;
+use doorbell_wire::error::Reason;
+use doorbell_wire::ids::{
+    BootId, Digest, Generation, GuestPath, LinkName, MacAddress, Nonce, PublicKey, RequestId, Sequence,
+    SessionToken, ShortText, Signature,
+};
+use doorbell_wire::message::action::{
+    Action, Command, Executable, LinkSelector, LinkSet, Program, Run, RunParts,
+};
+use doorbell_wire::message::outcome::{
+    Acknowledgement, Evidence, LinkChange, LinkState, Links, NotReceived, NotVerified, Outcome, OutputTotals,
+    Ran, Refusal, Signal, StreamTotal,
+};
+use doorbell_wire::message::{
+    Attached, Capabilities, Chunk, Claims, Credit, Fetch, FromGuest, FromHost, Greeting, Hello, Offer,
+    Offsets, Output, Progress, Stage, Stream, Welcome,
+};
+use std::num::NonZeroU8;
+
+macro_rules! vectors {
+    ($(#[$doc:meta])* $list:ident: $kind:ty { $($pattern:pat => $name:literal: $sample:expr,)* }) => {
+        $(#[$doc])*
+        pub fn $list() -> Vec<(&'static str, $kind)> {
+            fn name(value: &$kind) -> &'static str {
+                match value { $($pattern => $name,)* }
+            }
+            let samples = vec![$(($name, $sample),)*];
+            samples.iter().for_each(|(expected, sample)| assert_eq!(name(sample), *expected));
+            samples
+        }
+    };
+}
+
+vectors! {
+    /// Every message of the manager.
+    from_host: FromHost {
+        FromHost::Ring => "ring": FromHost::Ring,
+        FromHost::Greeting(_) => "greeting": FromHost::Greeting(greeting()),
+        FromHost::Welcome(_) => "welcome": FromHost::Welcome(welcome()),
+        FromHost::Offer(_) => "offer_query": FromHost::Offer(Box::new(Offer {
+            request: request(),
+            sequence: None,
+            action: Action::LinkList,
+            timeout_ms: None,
+            idempotent: false,
+        })),
+        FromHost::Nothing => "nothing": FromHost::Nothing,
+        FromHost::Chunk(_) => "chunk": FromHost::Chunk(Chunk { request: request(), offset: 300, bytes: b"#!/bin/sh\n".to_vec() }),
+        FromHost::OutputCredit(_) => "output_credit": FromHost::OutputCredit(Credit { bytes: 32768 }),
+        FromHost::Attached(_) => "attached": FromHost::Attached(Attached {
+            request: request(),
+            from: Some(Offsets { stdout: 5, stderr: 70_000 }),
+        }),
+        FromHost::Noted(_) => "noted": FromHost::Noted(request()),
+        FromHost::Cancel(_) => "cancel": FromHost::Cancel(request()),
+        FromHost::Ping(_) => "ping": FromHost::Ping(3),
+        FromHost::HostBye(_) => "host_bye": FromHost::HostBye(Reason::NOT_APPROVED),
+    }
+}
+
+vectors! {
+    /// Every message of the agent.
+    from_guest: FromGuest {
+        FromGuest::Hello(_) => "hello": FromGuest::Hello(Box::new(hello())),
+        FromGuest::Pull => "pull": FromGuest::Pull,
+        FromGuest::Fetch(_) => "fetch": FromGuest::Fetch(Fetch { request: request(), offset: 0 }),
+        FromGuest::ChunkCredit(_) => "chunk_credit": FromGuest::ChunkCredit(Credit { bytes: 10 }),
+        FromGuest::Attach(_) => "attach": FromGuest::Attach(request()),
+        FromGuest::Progress(_) => "progress_started": FromGuest::Progress(progress(Stage::Started)),
+        FromGuest::Output(_) => "output_stdout": FromGuest::Output(output(Stream::Stdout)),
+        FromGuest::Acknowledge(_) => "outcome_succeeded": acknowledge(Outcome::Succeeded, Evidence::None),
+        FromGuest::Pong(_) => "pong": FromGuest::Pong(3),
+        FromGuest::GuestBye(_) => "guest_bye": FromGuest::GuestBye(Reason::GOODBYE),
+    }
+}
+
+vectors! {
+    /// Every action.
+    actions: Action {
+        Action::Run(_) => "offer_run_program": Action::Run(run(program())),
+        Action::LinkList => "offer_link_list": Action::LinkList,
+        Action::LinkSet(_) => "offer_link_set_name": Action::LinkSet(LinkSet { link: by_name(), up: false }),
+    }
+}
+
+vectors! {
+    /// Every kind of thing that can be started.
+    executables: Executable {
+        Executable::InGuest(_) => "offer_run_in_guest": Executable::InGuest(Command::try_from("uname".to_owned()).unwrap()),
+        Executable::Program(_) => "offer_run_program": program(),
+    }
+}
+
+vectors! {
+    /// Every way to name a link.
+    selectors: LinkSelector {
+        LinkSelector::Name(_) => "offer_link_set_name": by_name(),
+        LinkSelector::Mac(_) => "offer_link_set_mac": LinkSelector::Mac(mac()),
+    }
+}
+
+vectors! {
+    /// Every station in the guest.
+    stages: Stage {
+        Stage::Fetched => "progress_fetched": Stage::Fetched,
+        Stage::Verified => "progress_verified": Stage::Verified,
+        Stage::Journalled => "progress_journalled": Stage::Journalled,
+        Stage::Started => "progress_started": Stage::Started,
+    }
+}
+
+vectors! {
+    /// Both streams.
+    streams: Stream {
+        Stream::Stdout => "output_stdout": Stream::Stdout,
+        Stream::Stderr => "output_stderr": Stream::Stderr,
+    }
+}
+
+vectors! {
+    /// Every way a request ends.
+    outcomes: Outcome {
+        Outcome::Succeeded => "outcome_succeeded": Outcome::Succeeded,
+        Outcome::Failed(_) => "outcome_failed": Outcome::Failed(NonZeroU8::new(255).unwrap()),
+        Outcome::Killed(_) => "outcome_killed": Outcome::Killed(Signal::try_from(9).unwrap()),
+        Outcome::TimedOut => "outcome_timed_out": Outcome::TimedOut,
+        Outcome::Cancelled => "outcome_cancelled": Outcome::Cancelled,
+        Outcome::Refused(_) => "refused_no_such_link": Outcome::Refused(Refusal::NoSuchLink),
+        Outcome::Interrupted => "outcome_interrupted": Outcome::Interrupted,
+        Outcome::NotReceived(_) => "not_received_length":
+            Outcome::NotReceived(NotReceived::Length { expected: 310, got: 300 }),
+        Outcome::NotVerified(_) => "outcome_not_verified": Outcome::NotVerified(NotVerified {
+            expected: Digest::new([0x44; 32]),
+            got: Digest::new([0x45; 32]),
+        }),
+        Outcome::NotStarted(_) => "outcome_not_started": Outcome::NotStarted(2),
+    }
+}
+
+vectors! {
+    /// Every refusal.
+    refusals: Refusal {
+        Refusal::Unsupported(_) => "refused_unsupported": Refusal::Unsupported(text("no cgroup v2")),
+        Refusal::StaleSequence(_) => "refused_stale_sequence": Refusal::StaleSequence(1000),
+        Refusal::StateUnwritable(_) => "refused_state_unwritable": Refusal::StateUnwritable(28),
+        Refusal::NoSuchLink => "refused_no_such_link": Refusal::NoSuchLink,
+        Refusal::AmbiguousLink(_) => "refused_ambiguous_link": Refusal::AmbiguousLink(2),
+        Refusal::LinkRefused(_) => "refused_link_refused": Refusal::LinkRefused(-1),
+        Refusal::NotInEffect => "refused_not_in_effect": Refusal::NotInEffect,
+    }
+}
+
+vectors! {
+    /// Every way a program does not arrive.
+    not_received: NotReceived {
+        NotReceived::Unstageable(_) => "not_received_unstageable": NotReceived::Unstageable(28),
+        NotReceived::Length { .. } => "not_received_length": NotReceived::Length { expected: 310, got: 300 },
+    }
+}
+
+vectors! {
+    /// Every kind of evidence.
+    evidence: Evidence {
+        Evidence::None => "outcome_succeeded": Evidence::None,
+        Evidence::Links(_) => "evidence_links": Evidence::Links(Links::cut(vec![link(1), loopback()])),
+        Evidence::LinkChange(_) => "evidence_link_change":
+            Evidence::LinkChange(LinkChange { before: link(0x1003), after: link(0x1002) }),
+    }
+}
+
+/// Every message above under its vector's name. A name that two lists share stands for the same message.
+pub fn all() -> Vec<(&'static str, Message)> {
+    let offer = |action| Message::Host(FromHost::Offer(Box::new(offer(action))));
+    let outcome = |outcome| Message::Guest(acknowledge(outcome, Evidence::None));
+    let mut all: Vec<(&'static str, Message)> = Vec::new();
+    all.extend(from_host().into_iter().map(|(name, message)| (name, Message::Host(message))));
+    all.extend(from_guest().into_iter().map(|(name, message)| (name, Message::Guest(message))));
+    all.extend(actions().into_iter().map(|(name, action)| (name, offer(action))));
+    all.extend(executables().into_iter().map(|(name, what)| (name, offer(Action::Run(run(what))))));
+    let set = |link| offer(Action::LinkSet(LinkSet { link, up: false }));
+    all.extend(selectors().into_iter().map(|(name, link)| (name, set(link))));
+    let up = Action::LinkSet(LinkSet { link: by_name(), up: true });
+    all.push(("offer_link_set_up", offer(up)));
+    let station = |stage| Message::Guest(FromGuest::Progress(progress(stage)));
+    all.extend(stages().into_iter().map(|(name, stage)| (name, station(stage))));
+    let printed = |stream| Message::Guest(FromGuest::Output(output(stream)));
+    all.extend(streams().into_iter().map(|(name, stream)| (name, printed(stream))));
+    all.extend(outcomes().into_iter().map(|(name, how)| (name, outcome(how))));
+    all.extend(refusals().into_iter().map(|(name, why)| (name, outcome(Outcome::Refused(why)))));
+    all.extend(not_received().into_iter().map(|(name, why)| (name, outcome(Outcome::NotReceived(why)))));
+    let proved = |evidence| Message::Guest(acknowledge(Outcome::Succeeded, evidence));
+    all.extend(evidence().into_iter().map(|(name, evidence)| (name, proved(evidence))));
+    all.push(("hello_first", Message::Guest(FromGuest::Hello(Box::new(first_hello())))));
+    let attached = Attached { request: request(), from: None };
+    all.push(("attached_unknown", Message::Host(FromHost::Attached(attached))));
+    all.sort_by_key(|(name, _)| *name);
+    all.dedup();
+    all
+}
+
+pub fn request() -> RequestId {
+    RequestId::new([0x52; 16])
+}
+
+pub fn greeting() -> Greeting {
+    Greeting {
+        version_min: 0,
+        version_max: 0,
+        nonce: Nonce::new([0x11; 32]),
+        host_time_ms: 1_767_225_600_000,
+    }
+}
+
+pub fn welcome() -> Welcome {
+    Welcome { token: SessionToken::new([0x22; 32]), host_time_ms: 1_767_225_600_000 }
+}
+
+pub fn hello() -> Hello {
+    let claims = Claims {
+        version: 0,
+        nonce: Nonce::new([0x33; 32]),
+        public_key: PublicKey::new([0x34; 32]),
+        boot_id: BootId::new([0x35; 16]),
+        generation: Some(Generation::new([0x36; 16])),
+        token: Some(SessionToken::new([0x22; 32])),
+        capabilities: Capabilities::RUN.with(Capabilities::LINK).with(Capabilities::CGROUP_KILL),
+        agent: text("0.1.0"),
+        low_water: 251,
+    };
+    Hello { claims, proof: Signature::new([0x37; 64]) }
+}
+
+pub fn first_hello() -> Hello {
+    let Hello { mut claims, proof } = hello();
+    claims.generation = None;
+    claims.token = None;
+    claims.low_water = 0;
+    Hello { claims, proof }
+}
+
+pub fn offer(action: Action) -> Offer {
+    Offer {
+        request: request(),
+        sequence: Some(Sequence::try_from(7).unwrap()),
+        action,
+        timeout_ms: Some(60_000),
+        idempotent: true,
+    }
+}
+
+pub fn run(executable: Executable) -> Run {
+    let args = vec!["-a".to_owned()];
+    let env = vec![("LANG".to_owned(), "C".to_owned())];
+    let cwd = Some("/tmp".parse::<GuestPath>().unwrap());
+    Run::try_from(RunParts { executable, args, env, cwd }).unwrap()
+}
+
+pub fn program() -> Executable {
+    Executable::Program(Program::new(Digest::new([0x44; 32]), 310, text("fix.sh")).unwrap())
+}
+
+pub fn progress(stage: Stage) -> Progress {
+    Progress { request: request(), stage, at_ms: 5000 }
+}
+
+pub fn output(stream: Stream) -> Output {
+    Output { request: request(), stream, offset: 0, bytes: b"Linux\n".to_vec() }
+}
+
+pub fn acknowledgement(outcome: Outcome, evidence: Evidence) -> Acknowledgement {
+    let stdout = StreamTotal { kept: 6, dropped: 0 };
+    let output = OutputTotals { stdout, stderr: StreamTotal::default() };
+    let ran = Some(Ran { started_ms: 5000, ended_ms: 5020 });
+    Acknowledgement { request: request(), outcome, evidence, output, ran }
+}
+
+fn acknowledge(outcome: Outcome, evidence: Evidence) -> FromGuest {
+    FromGuest::Acknowledge(Box::new(acknowledgement(outcome, evidence)))
+}
+
+pub fn link(flags: u32) -> LinkState {
+    let name = "eth0".parse::<LinkName>().unwrap();
+    LinkState { index: 2, name, mac: Some(mac()), flags, carrier: Some(flags & 1 != 0), mtu: 1500 }
+}
+
+fn loopback() -> LinkState {
+    let name = "lo".parse::<LinkName>().unwrap();
+    LinkState { index: 1, name, mac: None, flags: 0x49, carrier: None, mtu: 65536 }
+}
+
+fn by_name() -> LinkSelector {
+    LinkSelector::Name("eth0".parse().unwrap())
+}
+
+fn mac() -> MacAddress {
+    MacAddress::new([0x52, 0x54, 0, 0x12, 0x34, 0x56])
+}
+
+pub fn text(text: &str) -> ShortText {
+    text.parse().unwrap()
+}

@@ -1,0 +1,256 @@
+//! Both halves in one struct with virtual time: lost rings, rings while busy, cuts at every byte, silence, and
+//! random sequences of events beside a model.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a broken assumption of a test must end it"
+)]
+
+#[path = "pair/agent.rs"]
+mod agent;
+mod common;
+#[path = "pair/manager.rs"]
+mod manager;
+#[path = "pair/random.rs"]
+mod random;
+#[path = "pair/world.rs"]
+mod world;
+
+use common::walk::{self, drain, drained, host_says, pulling, settling, welcomed};
+use common::{START, samples};
+use doorbell_wire::error::{Reason, SessionError};
+use doorbell_wire::limits::{FETCH_MS_MAX, HANDSHAKE_MS_MAX, HEARTBEAT_MS, SILENCE_MS_MAX};
+use doorbell_wire::message::{Chunk, FromGuest, FromHost, Stage};
+use doorbell_wire::session::guest::{Guest, Owed as GuestOwed};
+use doorbell_wire::session::host::{Host, Owed as HostOwed};
+use world::{Loss, World};
+
+#[test]
+fn a_request_goes_all_the_way() {
+    let mut world = World::with_requests(&[300, 0, 200_000]);
+    world.connect();
+    world.settle();
+    world.all_done_exactly_once(false);
+    assert_eq!(world.pulls, 4, "one for each request and one that finds nothing");
+}
+
+#[test]
+fn a_stream_cut_at_every_byte_loses_no_request_and_starts_none_twice() {
+    let mut whole = World::with_requests(&[300, 0]);
+    whole.connect();
+    whole.settle();
+    assert!(whole.delivered > 1500, "the story has {} bytes only", whole.delivered);
+    for loss in [Loss::Link, Loss::Manager, Loss::Guest] {
+        for cut in 0..=whole.delivered {
+            let mut world = World::with_requests(&[300, 0]);
+            world.connect();
+            world.deliver_until(cut);
+            world.lose(loss);
+            world.connect();
+            world.settle();
+            world.all_done_exactly_once(loss == Loss::Guest);
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_rings_while_busy_cause_at_most_one_further_pull() {
+    // A manager that does not hold back: the agent's half alone bounds what rings cost.
+    let mut guest = drained(walk::fetched().apply().unwrap());
+    for _ in 0..10_000 {
+        guest = guest.receive(START, FromHost::Ring).unwrap();
+        assert_eq!(drain(&mut guest), [], "a ring while busy asks for nothing");
+    }
+    guest = drained(guest.acknowledge(walk::acknowledgement()).unwrap());
+    let mut guest = guest.receive(START, FromHost::Noted(samples::request())).unwrap();
+    let owed = drain(&mut guest);
+    assert_eq!(owed, [GuestOwed::Forget(samples::request()), GuestOwed::Send(FromGuest::Pull)]);
+    let mut guest = guest.receive(START, FromHost::Nothing).unwrap();
+    assert_eq!((drain(&mut guest), guest.state()), (Vec::new(), "Idle"));
+    // Rings that cross with a pull: one more pull, and then rest.
+    let mut guest = pulling();
+    for _ in 0..10_000 {
+        guest = host_says(guest, FromHost::Ring);
+    }
+    let mut guest = guest.receive(START, FromHost::Nothing).unwrap();
+    assert_eq!(drain(&mut guest), [GuestOwed::Send(FromGuest::Pull)]);
+    let mut guest = guest.receive(START, FromHost::Nothing).unwrap();
+    assert_eq!(drain(&mut guest), []);
+}
+
+#[test]
+fn the_manager_rings_once_until_the_guest_pulls() {
+    let mut host = welcomed();
+    for round in 0..10_000 {
+        host = host.ring().unwrap();
+        let rings = walk::drain_host(&mut host);
+        assert_eq!(rings.len(), usize::from(round == 0), "ring {round}");
+    }
+    let mut host = walk::guest_says(host, FromGuest::Pull).ring().unwrap();
+    assert_eq!(
+        walk::drain_host(&mut host),
+        [HostOwed::Send(FromHost::Ring)],
+        "after a pull it may ring again"
+    );
+}
+
+#[test]
+fn a_lost_ring_costs_one_heartbeat() {
+    let mut world = World::with_requests(&[]);
+    world.connect();
+    world.settle();
+    world.accept(300);
+    world.lose_next_ring();
+    world.settle();
+    assert_eq!(world.finished(), 0, "the ring is lost");
+    world.advance(HEARTBEAT_MS);
+    world.settle();
+    world.all_done_exactly_once(false);
+}
+
+#[test]
+fn a_lost_ring_is_made_good_by_a_new_session() {
+    let mut world = World::with_requests(&[]);
+    world.connect();
+    world.settle();
+    world.accept(300);
+    world.lose_next_ring();
+    world.settle();
+    world.lose(Loss::Link);
+    world.connect();
+    world.settle();
+    world.all_done_exactly_once(false);
+}
+
+#[test]
+fn the_ring_is_repeated_only_where_a_pull_is_due() {
+    let rings = |host: Host| {
+        let mut host = host.expire(START.after(HEARTBEAT_MS)).unwrap();
+        walk::drain_host(&mut host)
+            .iter()
+            .filter(|owed| matches!(owed, HostOwed::Send(FromHost::Ring)))
+            .count()
+    };
+    let quiet = || walk::drained_host(walk::asked().nothing().unwrap());
+    assert_eq!(rings(quiet()), 0, "nobody asked for one");
+    assert_eq!(rings(walk::drained_host(quiet().ring().unwrap())), 1);
+    assert_eq!(rings(walk::drained_host(walk::applying_host().ring().unwrap())), 0, "the guest is busy");
+}
+
+#[test]
+fn a_peer_that_is_silent_in_the_handshake_is_closed_at_its_deadline() {
+    for (mut guest, state) in [
+        (Guest::connected(START), "Greeting"),
+        (walk::introducing(), "Introducing"),
+        (walk::proving(), "Proving"),
+    ] {
+        assert_eq!(walk::deadline(&mut guest), START.after(HANDSHAKE_MS_MAX), "{state}");
+        let guest = guest.expire(START.after(HANDSHAKE_MS_MAX - 1)).unwrap();
+        closed_for_silence(guest.expire(START.after(HANDSHAKE_MS_MAX)), state, HANDSHAKE_MS_MAX);
+    }
+    for (mut host, state) in [(walk::greeted(), "Greeted"), (walk::judging(), "Judging")] {
+        assert_eq!(walk::host_wakes(&mut host), START.after(HANDSHAKE_MS_MAX), "{state}");
+        let host = host.expire(START.after(HANDSHAKE_MS_MAX - 1)).unwrap();
+        closed_for_silence(host.expire(START.after(HANDSHAKE_MS_MAX)), state, HANDSHAKE_MS_MAX);
+    }
+}
+
+#[test]
+fn a_handshake_in_small_steps_has_no_longer_deadline() {
+    let late = START.after(HANDSHAKE_MS_MAX - 1);
+    let mut guest = Guest::connected(START).receive(late, FromHost::Greeting(samples::greeting())).unwrap();
+    drain(&mut guest);
+    let guest = drained(guest.introduce(samples::hello()).unwrap());
+    closed_for_silence(guest.expire(START.after(HANDSHAKE_MS_MAX)), "Proving", HANDSHAKE_MS_MAX);
+    let hello = FromGuest::Hello(Box::new(samples::hello()));
+    let host = walk::drained_host(walk::greeted().receive(late, hello).unwrap());
+    closed_for_silence(host.expire(START.after(HANDSHAKE_MS_MAX)), "Judging", HANDSHAKE_MS_MAX);
+}
+
+#[test]
+fn a_peer_that_falls_silent_is_closed_at_its_deadline() {
+    let mut guest = settling();
+    assert_eq!(walk::deadline(&mut guest), START.after(SILENCE_MS_MAX));
+    let guest = guest.expire(START.after(SILENCE_MS_MAX - 1)).unwrap();
+    let guest = drained(guest.receive(START.after(10), FromHost::Ping(1)).unwrap());
+    let guest = guest.expire(START.after(SILENCE_MS_MAX)).unwrap();
+    closed_for_silence(guest.expire(START.after(SILENCE_MS_MAX + 10)), "Settling", SILENCE_MS_MAX);
+    let mut host = welcomed();
+    for beat in 1..=2 {
+        assert_eq!(walk::host_wakes(&mut host), START.after(beat * HEARTBEAT_MS));
+        host = host.expire(START.after(beat * HEARTBEAT_MS)).unwrap();
+        assert_eq!(walk::drain_host(&mut host), [HostOwed::Send(FromHost::Ping(beat))]);
+    }
+    assert_eq!(
+        walk::host_wakes(&mut host),
+        START.after(SILENCE_MS_MAX),
+        "the deadline comes before the third ping"
+    );
+    let host = host.expire(START.after(SILENCE_MS_MAX - 1)).unwrap();
+    closed_for_silence(host.expire(START.after(SILENCE_MS_MAX)), "Settling", SILENCE_MS_MAX);
+}
+
+#[test]
+fn the_heartbeat_keeps_an_idle_session_open() {
+    let mut world = World::with_requests(&[]);
+    world.connect();
+    world.settle();
+    let before = world.pulls;
+    for _ in 0..1000 {
+        world.advance(HEARTBEAT_MS);
+        world.settle();
+    }
+    assert!(world.is_connected(), "seven hours of nothing end no session");
+    assert_eq!(world.pulls, before, "and cause no pull");
+    assert_eq!(world.manager_heard(), world.now);
+}
+
+#[test]
+fn a_fetch_without_progress_is_closed_at_its_deadline() {
+    let mut guest = drained(walk::deciding().fetch(START.after(5)).unwrap());
+    assert_eq!(walk::deadline(&mut guest), START.after(5 + FETCH_MS_MAX));
+    let bytes = vec![0; 300];
+    let first = FromHost::Chunk(Chunk { request: samples::request(), offset: 0, bytes });
+    let mut guest = drained(guest.receive(START.after(10), first).unwrap());
+    assert_eq!(walk::deadline(&mut guest), START.after(10 + FETCH_MS_MAX));
+    // A heartbeat is life, not progress.
+    let guest = drained(guest.receive(START.after(20), FromHost::Ping(1)).unwrap());
+    closed_for_silence(guest.expire(START.after(10 + FETCH_MS_MAX)), "Fetching", FETCH_MS_MAX);
+    let mut fetched = walk::fetched();
+    assert_eq!(walk::deadline(&mut fetched), START.after(SILENCE_MS_MAX), "nothing more is awaited");
+}
+
+#[test]
+fn a_silent_network_ends_both_halves() {
+    let mut world = World::with_requests(&[300]);
+    world.connect();
+    world.advance(HANDSHAKE_MS_MAX);
+    assert!(!world.is_connected(), "a handshake of which no byte arrives");
+    world.connect();
+    world.settle();
+    for _ in 0..3 {
+        world.advance(HEARTBEAT_MS);
+    }
+    assert!(!world.is_connected(), "a session of which no byte arrives");
+    world.connect();
+    world.settle();
+    world.all_done_exactly_once(false);
+}
+
+#[test]
+fn a_station_is_told_with_its_request() {
+    let mut applying = walk::fetched().apply().unwrap();
+    applying = applying.progress(samples::progress(Stage::Started)).unwrap();
+    let told = GuestOwed::Send(FromGuest::Progress(samples::progress(Stage::Started)));
+    assert_eq!(drain(&mut applying), [told]);
+}
+
+#[track_caller]
+fn closed_for_silence<S: std::fmt::Debug>(result: Result<S, SessionError>, state: &str, ms: u64) {
+    let error = result.expect_err("the deadline has passed");
+    let SessionError::Silent(silent) = &error else { panic!("{error}") };
+    assert_eq!((silent.state, silent.ms), (state, ms));
+    assert_eq!(error.reason(), Some(Reason::SILENT));
+}
