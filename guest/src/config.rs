@@ -15,7 +15,12 @@ pub struct Config {
     ///
     /// It has to outlive a reboot of the guest: a journal on tmpfs forgets what has been started. It is made
     /// with mode 700, and refused when others can read it.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/doorbell-agent", env = "DOORBELL_AGENT_STATE_DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/doorbell-agent",
+        env = "DOORBELL_AGENT_STATE_DIR"
+    )]
     pub state_dir: PathBuf,
 
     /// The vsock port the manager listens on, at CID 2

@@ -97,7 +97,7 @@ mod tests {
     fn an_ended_request_is_acknowledged_again() {
         let acknowledgement = Acknowledgement {
             request: RequestId::new([1; 16]),
-            outcome: Outcome::Failed(3),
+            outcome: Outcome::TimedOut,
             evidence: Evidence::None,
             output: OutputTotals::default(),
             ran: None,

@@ -64,7 +64,9 @@ impl Hand {
         let spool = match &self.station {
             Station::Running(running) => running.spool(),
             Station::Ended(_, Remains { spool: Some(spool), .. }) => spool,
-            Station::Offered | Station::Fetching(..) | Station::Ended(_, Remains { spool: None, .. }) => return None,
+            Station::Offered | Station::Fetching(..) | Station::Ended(_, Remains { spool: None, .. }) => {
+                return None;
+            }
         };
         let Streaming::From(sent) = &mut self.stream else { return None };
         let Some(output) = spool.read(sent, room) else {

@@ -116,7 +116,7 @@ impl Journal {
 
     /// Writes the history anew when its file has grown long; keeps the old file where that does not work.
     fn compact(&mut self) {
-        let Some(file) = self.file.as_ref().ok().filter(|file| file.len() > COMPACT_LEN) else { return };
+        let Some(file) = self.file.as_ref().ok().filter(|file| file.size() > COMPACT_LEN) else { return };
         match JournalFile::create(file.path(), &self.history.records()) {
             Ok(file) => self.file = Ok(file),
             Err(error) => self.reopen(&error),

@@ -159,7 +159,7 @@ mod tests {
         assert!(lanes.has_bulk_room() && lanes.bulk_is_empty());
         lanes.push(&output(CHUNK_LEN_MAX)).unwrap();
         assert!(!lanes.has_bulk_room() && !lanes.bulk_is_empty());
-        lanes.flush(&mut Narrow { room: 50, got: Vec::new() }, Tick(1)).unwrap();
+        lanes.flush(&mut Narrow { room: 5, got: Vec::new() }, Tick(1)).unwrap();
         assert!(!lanes.has_bulk_room());
     }
 

@@ -16,6 +16,7 @@ use doorbell_wire::session::guest::{Guest, Owed};
 use nix::poll::{PollFd, PollFlags};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use tracing::info;
 
 /// Why a connection is over.
 #[derive(Debug, thiserror::Error)]
@@ -172,7 +173,9 @@ impl<S: AsFd + Read + Write> Link<S> {
             if self.lanes.is_empty() {
                 return Ok(session);
             }
-            self.lanes.flush(&mut self.stream, now).map_err(|source| Ended::Io { verb: "write to", source })?;
+            self.lanes
+                .flush(&mut self.stream, now)
+                .map_err(|source| Ended::Io { verb: "write to", source })?;
             if !self.lanes.is_empty() {
                 return Ok(session);
             }
@@ -197,15 +200,27 @@ impl<S: AsFd + Read + Write> Link<S> {
 
     fn drain(&mut self, mut session: Guest, now: Tick, agent: &mut Agent) -> Result<Guest, Ended> {
         loop {
-            match session.poll() {
+            session = match session.poll() {
                 Owed::Wait(tick) => {
                     self.wake = tick;
                     return Ok(session);
                 }
-                Owed::Send(message) => self.lanes.push(&message)?,
-                owed => {
-                    self.welcomed |= matches!(owed, Owed::Welcomed(_));
-                    session = agent.owed(session, now, owed)?;
+                Owed::Send(message) => {
+                    self.lanes.push(&message)?;
+                    session
+                }
+                owed @ (Owed::Introduce(_)
+                | Owed::Welcomed(_)
+                | Owed::Attached(_)
+                | Owed::Offered(_)
+                | Owed::Stage(_)
+                | Owed::Cancel(_)
+                | Owed::Forget(_)) => {
+                    if let Owed::Welcomed(_) = owed {
+                        info!("connected");
+                        self.welcomed = true;
+                    }
+                    agent.owed(session, now, owed)?
                 }
             }
         }
@@ -219,6 +234,13 @@ impl<S: AsFd + Read + Write> Link<S> {
             return Err(Ended::Stuck);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl<S> Link<S> {
+    pub(crate) fn is_idle(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.state() == "Idle")
     }
 }
 

@@ -362,7 +362,10 @@ impl Agent {
         warn!(%request, "a request had started and its end is not known; it is reported as interrupted");
         let output = Spool::left_over(&self.state.output(), request).totals();
         let outcome = Outcome::Interrupted;
-        self.keep(Some(sequence), &Acknowledgement { request, outcome, evidence: Evidence::None, output, ran: None });
+        self.keep(
+            Some(sequence),
+            &Acknowledgement { request, outcome, evidence: Evidence::None, output, ran: None },
+        );
     }
 
     fn set(&mut self, station: Station) {

@@ -45,12 +45,12 @@ pub fn run(agent: &mut Agent, mut dialer: Dialer, stop: &impl AsFd) -> Result<()
     loop {
         let Some(stream) = dial(agent, &mut dialer, &mut retry, stop)? else { return Ok(()) };
         let from = dialer.last;
-        info!(port = dialer.port, from, "connected");
-        dialer.told = None;
+        debug!(port = dialer.port, from, "answered");
         let mut link = Link::new(stream, now());
         let ended = drive(&mut link, agent, stop)?;
         if link.welcomed() {
             retry = Retry::begin(now());
+            dialer.told = None;
         }
         link.close(now(), ended.reason());
         agent.detached();
@@ -79,7 +79,7 @@ pub fn drive<S: AsFd + Read + Write>(
         if let Err(ended) = link.turn(now, agent) {
             return Ok(ended);
         }
-        let due = agent.due(now).map_or(link.due(), |due| due.min(link.due()));
+        let due = agent.due(now).into_iter().fold(link.due(), Tick::min);
         if wait(agent, stop, Some(link.watched()), due)? {
             return Ok(Ended::Stopped);
         }
@@ -156,12 +156,7 @@ fn pause(agent: &mut Agent, stop: &impl AsFd, end: Tick) -> Result<bool, Errno> 
 }
 
 /// One wait for everything there is; true when told to stop.
-fn wait(
-    agent: &Agent,
-    stop: &impl AsFd,
-    channel: Option<PollFd<'_>>,
-    due: Tick,
-) -> Result<bool, Errno> {
+fn wait(agent: &Agent, stop: &impl AsFd, channel: Option<PollFd<'_>>, due: Tick) -> Result<bool, Errno> {
     let mut fds = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
     fds.extend(channel);
     fds.extend(agent.watched());

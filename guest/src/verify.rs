@@ -3,11 +3,12 @@
 //! Called by `pull` with what `fetch` staged. [`verify`] is the only way to a [`VerifiedProgram`], and `apply`
 //! starts nothing else that came over the channel:
 //!
-//! ```compile_fail,E0423
-//! // Neither bytes nor a path nor a staged file is a verified program.
-//! let program = doorbell_agent::verify::VerifiedProgram { path: "/tmp/x".into() };
+//! ```compile_fail,E0451
+//! // Only this module can put one together.
+//! let forged = doorbell_agent::verify::VerifiedProgram { file: todo!(), name: todo!() };
 //! ```
 //! ```compile_fail,E0308
+//! // Bytes are not a program.
 //! fn start(run: &doorbell_wire::message::action::Run, bytes: Vec<u8>) {
 //!     let _ = doorbell_agent::apply::program::Prepared::new(run, Some(bytes));
 //! }
@@ -56,9 +57,8 @@ pub fn verify(staged: Staged) -> Result<VerifiedProgram, Outcome> {
         return Err(Outcome::NotVerified(NotVerified { expected: program.digest, got }));
     }
     let place = part.0.with_extension("");
-    put(&part.0, &place).map_err(|error| {
-        Outcome::NotReceived(NotReceived::Unstageable(errno_of(&error) as i32))
-    })?;
+    put(&part.0, &place)
+        .map_err(|error| Outcome::NotReceived(NotReceived::Unstageable(errno_of(&error) as i32)))?;
     Ok(VerifiedProgram { file: Part(place), name: program.name })
 }
 
@@ -77,7 +77,7 @@ mod tests {
 
     fn program(bytes: &[u8]) -> Program {
         let digest = Digest::new(Sha256::digest(bytes).into());
-        Program { digest, len: bytes.len() as u64, name: "tool".parse().unwrap() }
+        Program::new(digest, bytes.len() as u64, "tool".parse().unwrap()).unwrap()
     }
 
     fn staged(dir: &Path, program: &Program, bytes: &[u8]) -> Staged {

@@ -17,7 +17,7 @@ mod queries;
 mod requests;
 pub mod socket;
 
-use crate::daemon::Manager;
+use crate::manager::Manager;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use caller::Caller;

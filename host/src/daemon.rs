@@ -1,9 +1,11 @@
-//! The manager as a whole: what it owns, how it starts and in which order it stops.
+//! The life of the manager: how it starts and in which order it stops.
 //!
-//! Called by `main` and by the tests. Everything that outlives a connection hangs off [`Manager`].
+//! Called by `main`. What its tasks share is [`Manager`]; this is where they are started.
 
 use crate::config::Config;
+use crate::doors::Doors;
 use crate::events::Events;
+use crate::manager::Manager;
 use crate::output::Outputs;
 use crate::programs::Programs;
 use crate::registry::Registry;
@@ -17,38 +19,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-/// What sessions, API and timers share.
-#[derive(Debug)]
-pub struct Manager {
-    /// As it was started.
-    pub config: Config,
-    /// Guests, requests, receipts, audit trail.
-    pub store: Store,
-    /// Programs by digest.
-    pub programs: Programs,
-    /// What programs printed.
-    pub outputs: Outputs,
-    /// Open sessions.
-    pub registry: Registry,
-    /// State changes.
-    pub events: Events,
-    /// Which guests are to be met where.
-    pub doors: listen::Doors,
-    /// Whether AF_VSOCK is listened on, in one line.
-    pub vsock: String,
-    /// When it started, milliseconds since the Unix epoch.
-    pub started_at_ms: u64,
-}
-
 /// Runs the manager until `stop` says so; `ready` is called once everything listens.
 ///
 /// # Errors
 /// When the state cannot be opened or a socket cannot be listened on, in one line that says what to do.
-pub async fn run(
-    config: Config,
-    stop: impl Future<Output = ()>,
-    ready: impl FnOnce(),
-) -> anyhow::Result<()> {
+pub async fn run(config: Config, stop: impl Future<Output = ()>, ready: impl FnOnce()) -> anyhow::Result<()> {
     let store = Store::open(&config)?;
     let programs = Programs::open(&config.state_dir)?;
     let outputs = Outputs::open(&config.state_dir)?;
@@ -60,7 +35,7 @@ pub async fn run(
         outputs,
         registry: Registry::default(),
         events: Events::default(),
-        doors: listen::Doors::default(),
+        doors: Doors::default(),
         vsock: vsock.describe(),
         started_at_ms: time::unix_ms(),
         config,

@@ -3,7 +3,7 @@
 //! Called by a session with the hello of its peer. Trusts the place where the guest was met (the kernel's
 //! CID or the socket's path) to say which guest it claims to be, and only the signature to say that it is.
 
-use crate::daemon::Manager;
+use crate::manager::Manager;
 use crate::store::{GuestRow, StoreError, Verdict, fingerprint};
 use doorbell_wire::error::Reason;
 use doorbell_wire::handshake::transcript;
@@ -41,17 +41,23 @@ pub async fn judge(
         Verdict::NotApproved => {
             manager.store.pend_key(guest.id, hello.claims.public_key, met_at).await?;
             let key = fingerprint(&hello.claims.public_key);
-            let text = format!("its key {key} is not approved; compare it with the guest's console, then: doorbell guest approve {name}");
+            let text = format!(
+                "its key {key} is not approved; compare it with the guest's console, then: doorbell guest approve {name}"
+            );
             Judgement::Refuse(Reason::NOT_APPROVED, text)
         }
         Verdict::WrongKey => {
             manager.store.pend_key(guest.id, hello.claims.public_key, met_at).await?;
             let key = fingerprint(&hello.claims.public_key);
-            let text = format!("it proved the key {key}, which is not this guest's; if the guest was reinstalled: doorbell guest approve {name}");
+            let text = format!(
+                "it proved the key {key}, which is not this guest's; if the guest was reinstalled: doorbell guest approve {name}"
+            );
             Judgement::Refuse(Reason::NOT_PROVED, text)
         }
         Verdict::Fenced => {
-            let text = format!("its session token is stale, so it is a copy or was rewound; if this is the one to keep: doorbell guest approve {name}");
+            let text = format!(
+                "its session token is stale, so it is a copy or was rewound; if this is the one to keep: doorbell guest approve {name}"
+            );
             Judgement::Refuse(Reason::FENCED, text)
         }
     })

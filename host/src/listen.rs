@@ -3,13 +3,10 @@
 //! Started by the daemon. A listener accepts, says where the peer was met, and hands the connection to a
 //! session; it reads nothing itself. The place comes from the kernel, never from the peer.
 
-pub mod door;
 pub mod hybrid;
 pub mod vsock;
 
-pub use door::{Doors, Entry};
-
-use crate::daemon::Manager;
+use crate::manager::Manager;
 use crate::session;
 use crate::store::GuestRow;
 use doorbell_wire::error::Reason;

@@ -8,9 +8,9 @@ mod hand;
 mod outbox;
 mod serve;
 
-use crate::daemon::Manager;
+use crate::doors::Entry;
 use crate::judge::nonce;
-use crate::listen::Entry;
+use crate::manager::Manager;
 use crate::ring::Bell;
 use crate::store::{GuestRow, StoreError};
 use crate::time::unix_ms;

@@ -102,7 +102,7 @@ fn hook(overlay: &Path, line: &str) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a hook that runs");
 }
 
-const DROP_EVERYTHING: &str = "table inet all { \
+const DROP_EVERYTHING: &str = "table inet walled { \
     chain in { type filter hook input priority -300; policy drop; } \
     chain out { type filter hook output priority -300; policy drop; } \
     chain through { type filter hook forward priority -300; policy drop; } }";

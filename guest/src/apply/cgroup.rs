@@ -115,7 +115,8 @@ impl Cgroup {
             return;
         }
         while !self.is_empty() {
-            if crate::wait::until_priority(&self.events, deadline).is_err() || crate::clock::now() >= deadline {
+            if crate::wait::until_priority(&self.events, deadline).is_err() || crate::clock::now() >= deadline
+            {
                 warn!(cgroup = %self.path.display(), "left-over processes were killed and are still there");
                 return;
             }

@@ -81,11 +81,8 @@ fn matches(link: &LinkState, wanted: &LinkSelector) -> bool {
     }
 }
 
-const fn refused(errno: Errno) -> Refusal {
-    match errno {
-        Errno::ENODEV => Refusal::NoSuchLink,
-        errno => Refusal::LinkRefused(errno as i32),
-    }
+fn refused(errno: Errno) -> Refusal {
+    if errno == Errno::ENODEV { Refusal::NoSuchLink } else { Refusal::LinkRefused(errno as i32) }
 }
 
 const IFF_LOOPBACK: u32 = 8;

@@ -9,6 +9,7 @@ use crate::verify::VerifiedProgram;
 use doorbell_wire::ids::{RequestId, Tick};
 use doorbell_wire::message::action::{Executable, Run};
 use nix::errno::Errno;
+use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{AccessFlags, access, execve, setsid, write};
 use std::ffi::CString;
@@ -56,7 +57,8 @@ impl Prepared {
     /// The kernel's error number; no process is left.
     pub fn start(self, now: Tick, place: &Place<'_>) -> Result<Running, i32> {
         let number = |error: io::Error| crate::journal::file::errno_of(&error) as i32;
-        let cgroup = place.cgroups.map(|cgroups| cgroups.create(place.request)).transpose().map_err(number)?;
+        let cgroup =
+            place.cgroups.map(|cgroups| cgroups.create(place.request)).transpose().map_err(number)?;
         let entrance = cgroup.as_ref().map(super::cgroup::Cgroup::entrance).transpose().map_err(number)?;
         let spool = spool(place).map_err(number)?;
         match self.spawn(place.request, entrance) {
@@ -77,6 +79,8 @@ impl Prepared {
         let become_program = move || {
             close_the_rest();
             setsid()?;
+            // The agent blocks the signals it reads from a descriptor; a program must not inherit that.
+            SigSet::empty().thread_set_mask()?;
             umask(Mode::from_bits_truncate(0o022));
             if let Some(entrance) = &entrance {
                 write(entrance, b"0")?;
@@ -138,10 +142,15 @@ mod tests {
     use doorbell_wire::message::action::RunParts;
 
     fn prepared(command: &str, env: &[(&str, &str)]) -> Result<Prepared, i32> {
+        Prepared::new(&run(command, env), None)
+    }
+
+    fn run(command: &str, env: &[(&str, &str)]) -> Run {
         let command = command.to_owned().try_into().unwrap();
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let parts = RunParts { executable: Executable::InGuest(command), args: vec!["x".into()], env, cwd: None };
-        Prepared::new(&Run::try_from(parts).unwrap(), None)
+        let parts =
+            RunParts { executable: Executable::InGuest(command), args: vec!["x".into()], env, cwd: None };
+        Run::try_from(parts).unwrap()
     }
 
     #[test]

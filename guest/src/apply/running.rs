@@ -238,8 +238,12 @@ impl Running {
 /// An exit status of 0 is a success and nothing else is.
 fn outcome(status: ExitStatus) -> Outcome {
     let byte = |number: i32| u8::try_from(number).ok();
-    let failed = status.code().and_then(byte).map(|code| NonZeroU8::new(code).map_or(Outcome::Succeeded, Outcome::Failed));
-    let killed = || status.signal().and_then(byte).and_then(|signal| signal.try_into().ok()).map(Outcome::Killed);
+    let failed = status
+        .code()
+        .and_then(byte)
+        .map(|code| NonZeroU8::new(code).map_or(Outcome::Succeeded, Outcome::Failed));
+    let killed =
+        || status.signal().and_then(byte).and_then(|signal| signal.try_into().ok()).map(Outcome::Killed);
     failed.or_else(killed).unwrap_or(Outcome::Interrupted)
 }
 

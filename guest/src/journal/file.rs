@@ -81,7 +81,7 @@ impl JournalFile {
 
     /// Bytes of the file.
     #[must_use]
-    pub const fn len(&self) -> u64 {
+    pub const fn size(&self) -> u64 {
         self.len
     }
 

@@ -30,7 +30,8 @@ impl History {
     pub fn note(&mut self, record: Record) {
         match record {
             Record::Started(started) => {
-                let entry = Entry { sequence: started.sequence, started: Some(started.clone()), outcome: None };
+                let entry =
+                    Entry { sequence: started.sequence, started: Some(started.clone()), outcome: None };
                 self.entries.insert(started.request, entry);
             }
             Record::Outcome { sequence, acknowledgement } => {
@@ -56,7 +57,8 @@ impl History {
     /// All that is not forgotten, in the order of the sequence.
     #[must_use]
     pub fn open(&self) -> Vec<(RequestId, Entry)> {
-        let mut open: Vec<_> = self.entries.iter().map(|(request, entry)| (*request, entry.clone())).collect();
+        let mut open: Vec<_> =
+            self.entries.iter().map(|(request, entry)| (*request, entry.clone())).collect();
         open.sort_by_key(|(_, entry)| entry.sequence);
         open
     }

@@ -51,7 +51,8 @@ impl Record {
     /// [`Malformed`] when it does not fit; checked values do.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Malformed> {
         let body = encode(WHAT, self)?;
-        let length = u32::try_from(body.len()).map_err(|_| Malformed::Unwritable { what: WHAT })?.to_le_bytes();
+        let length =
+            u32::try_from(body.len()).map_err(|_| Malformed::Unwritable { what: WHAT })?.to_le_bytes();
         let mut bytes = length.to_vec();
         bytes.extend_from_slice(&checksum(length, &body).to_le_bytes());
         bytes.extend_from_slice(&body);

@@ -23,7 +23,7 @@ fn started(number: u8) -> Started {
 fn acknowledgement(number: u8) -> Acknowledgement {
     Acknowledgement {
         request: request(number),
-        outcome: Outcome::Failed(number),
+        outcome: Outcome::NotStarted(number.into()),
         evidence: Evidence::None,
         output: OutputTotals::default(),
         ran: None,
@@ -34,10 +34,8 @@ fn script() -> Vec<Record> {
     let mut records = Vec::new();
     for number in 1..=4 {
         records.push(Record::Started(started(number)));
-        records.push(Record::Outcome {
-            sequence: sequence(number),
-            acknowledgement: acknowledgement(number),
-        });
+        records
+            .push(Record::Outcome { sequence: sequence(number), acknowledgement: acknowledgement(number) });
         if number != 2 {
             records.push(Record::Forgotten { request: request(number), sequence: sequence(number) });
         }
@@ -146,7 +144,7 @@ fn compaction_keeps_the_history_and_the_low_water_mark() {
 fn the_file_stays_short_over_many_requests() {
     let (_dir, state) = state();
     let path = state.root().join("journal");
-    let padding = vec![Record::Forgotten { request: request(1), sequence: sequence(1) }; 40_000];
+    let padding = vec![Record::Forgotten { request: request(1), sequence: sequence(1) }; 50_000];
     std::fs::write(&path, bytes_of(&padding)).unwrap();
     assert!(path.metadata().unwrap().len() > COMPACT_LEN);
     let mut journal = Journal::open(&state).unwrap();

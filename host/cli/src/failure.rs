@@ -33,9 +33,10 @@ impl Failure {
     /// Of a request that was accepted before the manager failed: its id must not be lost with it.
     pub(crate) fn of_request(self, id: &str) -> Self {
         match &self.report {
-            Report::Line(line) if self.exit == Exit::Daemon => {
-                Self::new(self.exit, format!("{line}; then see `doorbell request wait {id}`, which was accepted"))
-            }
+            Report::Line(line) if self.exit == Exit::Daemon => Self::new(
+                self.exit,
+                format!("{line}; then see `doorbell request wait {id}`, which was accepted"),
+            ),
             Report::Line(_) | Report::Nothing | Report::Asked(_) => self,
         }
     }

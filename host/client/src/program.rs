@@ -16,7 +16,7 @@ impl Client {
     /// Uploads a program of `len` bytes. The answer names it by its SHA-256.
     ///
     /// # Errors
-    /// Any [`ClientError`]; a program beyond [`PROGRAM_LEN_MAX`](crate::PROGRAM_LEN_MAX) is refused before anything is sent.
+    /// Any [`ClientError`]; a program beyond [`PROGRAM_LEN_MAX`] is refused before anything is sent.
     pub async fn upload<S>(&self, len: u64, bytes: S) -> Result<Program, ClientError>
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,

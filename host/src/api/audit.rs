@@ -1,7 +1,7 @@
 //! The audit trail: its records, and the check of the whole chain.
 
 use super::error::ApiError;
-use crate::daemon::Manager;
+use crate::manager::Manager;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -22,7 +22,7 @@ pub(super) struct AuditParams {
 }
 
 /// Records, oldest first.
-#[utoipa::path(get, path = "/v1/audit", params(AuditParams), responses((status = 200, body = [AuditRecord])))]
+#[utoipa::path(get, operation_id = "list-audit-records", tag = "audit", path = "/v1/audit", params(AuditParams), responses((status = 200, body = [AuditRecord])))]
 pub(super) async fn list(
     State(manager): State<Arc<Manager>>,
     params: Result<Query<AuditParams>, QueryRejection>,
@@ -36,7 +36,7 @@ pub(super) async fn list(
 }
 
 /// Checks every record against the one before.
-#[utoipa::path(get, path = "/v1/audit/check", responses((status = 200, body = AuditCheck)))]
+#[utoipa::path(get, operation_id = "check-audit-trail", tag = "audit", path = "/v1/audit/check", responses((status = 200, body = AuditCheck)))]
 pub(super) async fn check(State(manager): State<Arc<Manager>>) -> Result<Json<AuditCheck>, ApiError> {
     Ok(Json(manager.store.audit_check().await?))
 }

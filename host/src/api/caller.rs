@@ -5,7 +5,7 @@
 
 use super::error::ApiError;
 use crate::actor::Actor;
-use crate::daemon::Manager;
+use crate::manager::Manager;
 use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -39,7 +39,9 @@ impl Caller {
 
     fn is_allowed(self, api_gid: Option<u32>) -> bool {
         self.credentials.is_some_and(|(uid, gid)| {
-            uid == 0 || uid == Uid::effective().as_raw() || api_gid.is_some_and(|allowed| is_in_group(uid, gid, allowed))
+            uid == 0
+                || uid == Uid::effective().as_raw()
+                || api_gid.is_some_and(|allowed| is_in_group(uid, gid, allowed))
         })
     }
 }

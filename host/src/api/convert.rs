@@ -3,19 +3,23 @@
 //! Called by the handlers. A value that passes here can be sent to a guest as it is.
 
 use super::error::ApiError;
-use crate::daemon::Manager;
+use crate::manager::Manager;
 use crate::store::{AcceptRequest, Place};
 use doorbell_api::error::ErrorCode;
 use doorbell_api::request::{Action as AskedAction, NewRequest, ProgramRef, Run as AskedRun};
 use doorbell_wire::ids::{Digest, GuestCid, LinkName, MacAddress};
 use doorbell_wire::limits::{MANAGER_PORT, PATH_LEN_MAX};
-use doorbell_wire::message::action::{Action, Command, Executable, LinkSelector, LinkSet, Program, Run, RunParts};
+use doorbell_wire::message::action::{
+    Action, Command, Executable, LinkSelector, LinkSet, Program, Run, RunParts,
+};
 use std::path::PathBuf;
 
 /// Checks a request.
 pub(super) async fn request(manager: &Manager, new: NewRequest) -> Result<AcceptRequest, ApiError> {
     if new.timeout_ms == Some(0) {
-        return Err(ApiError::invalid("timeout_ms 0 would end the program before it starts; leave it out for no limit"));
+        return Err(ApiError::invalid(
+            "timeout_ms 0 would end the program before it starts; leave it out for no limit",
+        ));
     }
     Ok(AcceptRequest {
         id: new.id.map(|id| id.parse()).transpose()?,

@@ -1,7 +1,7 @@
 //! Every state change, live, as lines of JSON.
 
 use super::error::ApiError;
-use crate::daemon::Manager;
+use crate::manager::Manager;
 use crate::time::unix_ms;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -15,7 +15,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 /// State changes from now on. A reader that is too slow is told how many it missed.
-#[utoipa::path(get, path = "/v1/events", responses((status = 200, content_type = "application/x-ndjson", body = Event)))]
+#[utoipa::path(get, operation_id = "watch", tag = "events", path = "/v1/events", responses((status = 200, content_type = "application/x-ndjson", body = Event)))]
 pub(super) async fn watch(State(manager): State<Arc<Manager>>) -> Result<Response, ApiError> {
     std::future::ready(()).await;
     let events = manager.events.subscribe();

@@ -3,7 +3,7 @@
 use super::caller::Caller;
 use super::convert::{absolute, place};
 use super::error::ApiError;
-use crate::daemon::Manager;
+use crate::manager::Manager;
 use crate::store::{AddGuest, GuestRow, Place, fingerprint};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -19,14 +19,14 @@ use std::sync::Arc;
 type Body<T> = Result<Json<T>, JsonRejection>;
 
 /// Every guest.
-#[utoipa::path(get, path = "/v1/guests", responses((status = 200, body = [Guest])))]
+#[utoipa::path(get, operation_id = "list-guests", tag = "guests", path = "/v1/guests", responses((status = 200, body = [Guest])))]
 pub(super) async fn list(State(manager): State<Arc<Manager>>) -> Result<Json<Vec<Guest>>, ApiError> {
     let rows = manager.store.guests().await?;
     Ok(Json(rows.iter().map(|row| show_row(&manager, row)).collect()))
 }
 
 /// Adds a guest.
-#[utoipa::path(post, path = "/v1/guests", request_body = NewGuest,
+#[utoipa::path(post, operation_id = "add-guest", tag = "guests", path = "/v1/guests", request_body = NewGuest,
     responses((status = 201, body = Guest), (status = 400), (status = 409)))]
 pub(super) async fn add(
     State(manager): State<Arc<Manager>>,
@@ -51,7 +51,7 @@ pub(super) async fn add(
 }
 
 /// One guest.
-#[utoipa::path(get, path = "/v1/guests/{name}", params(("name" = String, Path,)),
+#[utoipa::path(get, operation_id = "show-guest", tag = "guests", path = "/v1/guests/{name}", params(("name" = String, Path,)),
     responses((status = 200, body = Guest), (status = 404)))]
 pub(super) async fn show(
     State(manager): State<Arc<Manager>>,
@@ -62,7 +62,7 @@ pub(super) async fn show(
 }
 
 /// Changes where a guest is met. Its session, if it has one, ends: the place is part of who it is.
-#[utoipa::path(patch, path = "/v1/guests/{name}", params(("name" = String, Path,)), request_body = GuestChange,
+#[utoipa::path(patch, operation_id = "change-guest", tag = "guests", path = "/v1/guests/{name}", params(("name" = String, Path,)), request_body = GuestChange,
     responses((status = 200, body = Guest), (status = 400), (status = 404), (status = 409)))]
 pub(super) async fn change(
     State(manager): State<Arc<Manager>>,
@@ -83,7 +83,7 @@ pub(super) async fn change(
 }
 
 /// Removes a guest. Its open requests become undeliverable.
-#[utoipa::path(delete, path = "/v1/guests/{name}", params(("name" = String, Path,)),
+#[utoipa::path(delete, operation_id = "remove-guest", tag = "guests", path = "/v1/guests/{name}", params(("name" = String, Path,)),
     responses((status = 204), (status = 404)))]
 pub(super) async fn remove(
     State(manager): State<Arc<Manager>>,
@@ -102,7 +102,7 @@ pub(super) async fn remove(
 }
 
 /// Keys that wait for an approval.
-#[utoipa::path(get, path = "/v1/pending", responses((status = 200, body = [PendingKey])))]
+#[utoipa::path(get, operation_id = "list-pending-keys", tag = "guests", path = "/v1/pending", responses((status = 200, body = [PendingKey])))]
 pub(super) async fn pending(State(manager): State<Arc<Manager>>) -> Result<Json<Vec<PendingKey>>, ApiError> {
     let rows = manager.store.pending().await?;
     let show = |row: crate::store::PendingRow| PendingKey {
@@ -115,7 +115,7 @@ pub(super) async fn pending(State(manager): State<Arc<Manager>>) -> Result<Json<
 }
 
 /// Approves the key that waits, or lifts a fence.
-#[utoipa::path(post, path = "/v1/guests/{name}/approve", params(("name" = String, Path,)), request_body = Approval,
+#[utoipa::path(post, operation_id = "approve-key", tag = "guests", path = "/v1/guests/{name}/approve", params(("name" = String, Path,)), request_body = Approval,
     responses((status = 200, body = Guest), (status = 404), (status = 409)))]
 pub(super) async fn approve(
     State(manager): State<Arc<Manager>>,

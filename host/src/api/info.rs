@@ -1,7 +1,7 @@
 //! What the daemon says of itself.
 
 use super::error::ApiError;
-use crate::daemon::Manager;
+use crate::manager::Manager;
 use axum::Json;
 use axum::extract::State;
 use doorbell_api::info::Info;
@@ -9,7 +9,7 @@ use doorbell_wire::limits::{VERSION_CURRENT, VERSION_MIN};
 use std::sync::Arc;
 
 /// The daemon: version, protocol, where it listens.
-#[utoipa::path(get, path = "/v1/info", responses((status = 200, body = Info)))]
+#[utoipa::path(get, operation_id = "info", tag = "info", path = "/v1/info", responses((status = 200, body = Info)))]
 pub(super) async fn info(State(manager): State<Arc<Manager>>) -> Result<Json<Info>, ApiError> {
     let guests = manager.store.guests().await?;
     Ok(Json(Info {

@@ -1,7 +1,7 @@
 //! What a program printed: any part, any number of times, live if wanted.
 
 use super::error::ApiError;
-use crate::daemon::Manager;
+use crate::manager::Manager;
 use crate::store::RequestRow;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -32,7 +32,7 @@ pub(super) struct OutputParams {
 }
 
 /// The bytes of one stream from an offset on.
-#[utoipa::path(get, path = "/v1/requests/{id}/output", params(("id" = String, Path,), OutputParams),
+#[utoipa::path(get, operation_id = "read-output", tag = "output", path = "/v1/requests/{id}/output", params(("id" = String, Path,), OutputParams),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 400), (status = 404)))]
 pub(super) async fn read(
     State(manager): State<Arc<Manager>>,

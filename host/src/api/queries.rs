@@ -2,7 +2,7 @@
 
 use super::caller::Caller;
 use super::error::ApiError;
-use crate::daemon::Manager;
+use crate::manager::Manager;
 use crate::receipt::link_to_api;
 use crate::ring::Query as Waiting;
 use axum::Json;
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 /// Asks a connected guest.
-#[utoipa::path(post, path = "/v1/guests/{name}/queries", params(("name" = String, Path,)), request_body = NewQuery,
+#[utoipa::path(post, operation_id = "ask", tag = "queries", path = "/v1/guests/{name}/queries", params(("name" = String, Path,)), request_body = NewQuery,
     responses((status = 200, body = Answer), (status = 404), (status = 503), (status = 504)))]
 pub(super) async fn ask(
     State(manager): State<Arc<Manager>>,

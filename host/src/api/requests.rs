@@ -3,7 +3,7 @@
 use super::caller::Caller;
 use super::convert;
 use super::error::ApiError;
-use crate::daemon::Manager;
+use crate::manager::Manager;
 use crate::request::Admission;
 use crate::store::{RequestFilter, RequestRow};
 use axum::Json;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::IntoParams;
 
 /// Accepts a request: it is on disk before the answer, and the guest is rung after.
-#[utoipa::path(post, path = "/v1/guests/{name}/requests", params(("name" = String, Path,)), request_body = NewRequest,
+#[utoipa::path(post, operation_id = "accept-request", tag = "requests", path = "/v1/guests/{name}/requests", params(("name" = String, Path,)), request_body = NewRequest,
     responses((status = 201, body = Request), (status = 200, body = Request, description = "accepted before"),
         (status = 400), (status = 404), (status = 409), (status = 507)))]
 pub(super) async fn accept(
@@ -56,7 +56,7 @@ pub(super) struct ListParams {
 }
 
 /// Requests, newest first.
-#[utoipa::path(get, path = "/v1/requests", params(ListParams), responses((status = 200, body = RequestList)))]
+#[utoipa::path(get, operation_id = "list-requests", tag = "requests", path = "/v1/requests", params(ListParams), responses((status = 200, body = RequestList)))]
 pub(super) async fn list(
     State(manager): State<Arc<Manager>>,
     params: Result<Query<ListParams>, QueryRejection>,
@@ -75,7 +75,7 @@ pub(super) async fn list(
 }
 
 /// One request, by its id or a unique beginning of it.
-#[utoipa::path(get, path = "/v1/requests/{id}", params(("id" = String, Path,)),
+#[utoipa::path(get, operation_id = "show-request", tag = "requests", path = "/v1/requests/{id}", params(("id" = String, Path,)),
     responses((status = 200, body = Request), (status = 404), (status = 409)))]
 pub(super) async fn show(
     State(manager): State<Arc<Manager>>,
@@ -93,7 +93,7 @@ pub(super) struct WaitParams {
 }
 
 /// One request as soon as nothing follows for it, or as it stands when the time is over.
-#[utoipa::path(get, path = "/v1/requests/{id}/wait", params(("id" = String, Path,), WaitParams),
+#[utoipa::path(get, operation_id = "wait-for-request", tag = "requests", path = "/v1/requests/{id}/wait", params(("id" = String, Path,), WaitParams),
     responses((status = 200, body = Request), (status = 404), (status = 409)))]
 pub(super) async fn wait(
     State(manager): State<Arc<Manager>>,
@@ -115,7 +115,7 @@ pub(super) async fn wait(
 }
 
 /// Ends a request that has not ended. Asking twice changes nothing.
-#[utoipa::path(post, path = "/v1/requests/{id}/cancel", params(("id" = String, Path,)),
+#[utoipa::path(post, operation_id = "cancel-request", tag = "requests", path = "/v1/requests/{id}/cancel", params(("id" = String, Path,)),
     responses((status = 200, body = Request), (status = 404), (status = 409)))]
 pub(super) async fn cancel(
     State(manager): State<Arc<Manager>>,

@@ -39,7 +39,9 @@ fn remove_leftover(path: &Path) -> anyhow::Result<()> {
         bail!("{} exists and is not a socket; remove it or name another with --socket", path.display());
     }
     match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => bail!("another process answers on {}; stop it or name another with --socket", path.display()),
+        Ok(_) => {
+            bail!("another process answers on {}; stop it or name another with --socket", path.display())
+        }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
             .with_context(|| format!("the leftover socket {} cannot be removed", path.display())),
         Err(error) => Err(error).with_context(|| format!("{} cannot be looked at", path.display())),

@@ -4,7 +4,7 @@
 //! a VMM may make the directory anew: the door is opened again whenever its file is not the one that was made.
 
 use super::hand_over;
-use crate::daemon::Manager;
+use crate::manager::Manager;
 use crate::store::{GuestRow, Place};
 use doorbell_wire::ids::GuestId;
 use doorbell_wire::limits::MANAGER_PORT;
@@ -82,7 +82,9 @@ impl Door {
     }
 
     fn is_open(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| !open.task.is_finished() && inode(&self.path) == Some(open.inode))
+        self.open
+            .as_ref()
+            .is_some_and(|open| !open.task.is_finished() && inode(&self.path) == Some(open.inode))
     }
 
     fn open(&mut self, manager: &Arc<Manager>) {
@@ -93,7 +95,12 @@ impl Door {
             Ok((listener, inode)) => {
                 info!(guest = %self.guest.name, socket = %self.path.display(), "waiting for the guest's agent");
                 self.told = None;
-                let task = tokio::spawn(accept(Arc::clone(manager), listener, self.guest.clone(), self.path.clone()));
+                let task = tokio::spawn(accept(
+                    Arc::clone(manager),
+                    listener,
+                    self.guest.clone(),
+                    self.path.clone(),
+                ));
                 self.open = Some(Open { inode, task });
             }
             Err(error) => self.tell(&error),
@@ -130,7 +137,9 @@ async fn accept(manager: Arc<Manager>, listener: UnixListener, guest: GuestRow, 
             Ok((stream, _)) => match manager.store.guest(&guest.name).await {
                 Ok(current) if current.id == guest.id => hand_over(&manager, stream, current, met_at.clone()),
                 Ok(_) => return,
-                Err(error) => warn!(guest = %guest.name, %error, "connection refused: the store cannot say who this is"),
+                Err(error) => {
+                    warn!(guest = %guest.name, %error, "connection refused: the store cannot say who this is")
+                }
             },
             Err(error) => {
                 warn!(guest = %guest.name, %error, "a connection could not be accepted");
@@ -147,7 +156,9 @@ fn listen(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
             return Err(io::Error::other("there is a file at that path that is not a socket; remove it"));
         }
         match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => return Err(io::Error::other("another process listens there; end it or use another path")),
+            Ok(_) => {
+                return Err(io::Error::other("another process listens there; end it or use another path"));
+            }
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
             Err(error) => return Err(error),
         }

@@ -5,7 +5,7 @@
 
 use super::{hand_over, turn_away};
 use crate::config::{Config, VsockMode};
-use crate::daemon::Manager;
+use crate::manager::Manager;
 use crate::store::{GuestRow, Place, StoreError};
 use anyhow::Context as _;
 use doorbell_wire::error::Reason;
@@ -86,13 +86,21 @@ pub async fn serve(manager: Arc<Manager>, door: Door, mut stopped: watch::Receiv
 async fn admit(manager: &Arc<Manager>, stream: VsockStream, peer: VsockAddr) {
     let met_at = format!("cid {}", peer.cid());
     if peer.port() > PRIVILEGED_MAX {
-        warn!(met_at, port = peer.port(), "connection refused: its source port shows a process without privileges");
+        warn!(
+            met_at,
+            port = peer.port(),
+            "connection refused: its source port shows a process without privileges"
+        );
         return turn_away(stream, Reason::NOT_PROVED);
     }
     match find(manager, peer.cid()).await {
         Ok(Some(guest)) => hand_over(manager, stream, guest, met_at),
         Ok(None) => {
-            info!(met_at, "connection refused: no guest has this CID; to add one: doorbell guest add NAME --cid {}", peer.cid());
+            info!(
+                met_at,
+                "connection refused: no guest has this CID; to add one: doorbell guest add NAME --cid {}",
+                peer.cid()
+            );
             turn_away(stream, Reason::UNKNOWN_GUEST);
         }
         Err(error) => {

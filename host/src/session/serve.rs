@@ -116,7 +116,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     }
 
     pub(super) async fn spool(&mut self, session: Host, output: Output) -> Result<Host, End> {
-        let count = u32::try_from(output.bytes.len()).map_err(|_| End::Fault("a chunk is too long".into()))?;
+        let count =
+            u32::try_from(output.bytes.len()).map_err(|_| End::Fault("a chunk is too long".into()))?;
         if let Hand::Request { id, .. } = self.hand {
             self.manager.outputs.append(id, output.stream, output.offset, output.bytes).await?;
             self.manager.events.output(id);

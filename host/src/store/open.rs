@@ -153,4 +153,6 @@ const PRAGMAS: &[(&str, &str, &str)] = &[
     ("synchronous", "FULL", "2"),
     ("foreign_keys", "ON", "1"),
     ("trusted_schema", "OFF", "0"),
+    // A log that a long reading made large is cut again, so that it does not keep the disk.
+    ("journal_size_limit", "67108864", "67108864"),
 ];

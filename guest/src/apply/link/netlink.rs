@@ -116,7 +116,8 @@ fn payloads(mut datagram: &[u8], sequence: u32) -> Result<Vec<Payload>, Errno> {
             Errno::EBADMSG
         })?;
         let length = usize::try_from(message.header.length).map_err(|_| Errno::EBADMSG)?;
-        let aligned = length.checked_next_multiple_of(4).filter(|&length| length > 0).ok_or(Errno::EBADMSG)?;
+        let aligned =
+            length.checked_next_multiple_of(4).filter(|&length| length > 0).ok_or(Errno::EBADMSG)?;
         datagram = datagram.get(aligned..).unwrap_or_default();
         if message.header.sequence_number == sequence {
             payloads.push(message.payload);

@@ -176,6 +176,43 @@ async fn a_full_disk_refuses_requests_in_one_line_and_loses_none_it_accepted() {
 }
 
 #[tokio::test]
+async fn a_disk_that_fills_under_many_callers_keeps_exactly_what_was_accepted() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let store = Store::open(&config(disk.0.path())).unwrap();
+    let guest = store.add_guest(&ROOT, new_guest("web-3", 7, Some(KEY))).await.unwrap();
+    let callers: Vec<_> = (0..32)
+        .map(|_| {
+            let (store, name) = (store.clone(), guest.name.clone());
+            let big = AcceptRequest { action: command(&["x".repeat(5_000).as_str()]), ..plain() };
+            tokio::spawn(async move {
+                let mut accepted = Vec::new();
+                loop {
+                    match store.accept(&ROOT, &name, big.clone()).await {
+                        Ok((_, row)) => accepted.push(row.id),
+                        Err(error) => break (accepted, error),
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut accepted = Vec::new();
+    for caller in callers {
+        let (ids, error) = caller.await.unwrap();
+        assert!(matches!(error, StoreError::NoSpace { .. }), "{error:?}");
+        accepted.extend(ids);
+    }
+    drop(store);
+    let store = Store::open(&config(disk.0.path())).unwrap();
+    let filter = RequestFilter { guest: None, open: true, limit: 10_000 };
+    let mut found: Vec<_> = store.requests(filter).await.unwrap().0.into_iter().map(|row| row.id).collect();
+    found.sort_unstable();
+    accepted.sort_unstable();
+    assert!(!accepted.is_empty());
+    assert_eq!(found, accepted);
+    assert!(store.audit_check().await.unwrap().intact);
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_a_program_and_leaves_nothing_of_it() {
     let Some(disk) = SmallDisk::mount() else { return };
     let programs = Programs::open(disk.0.path()).unwrap();
