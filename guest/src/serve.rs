@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags};
 use std::error::Error;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 use vsock::VsockStream;
 
 /// Where and how to dial.

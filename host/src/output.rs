@@ -63,6 +63,19 @@ impl Outputs {
         crate::disk::blocking(move || outputs.append_now(request, stream, offset, &bytes)).await
     }
 
+    /// Forgets what an interrupted start printed: a start begins its output anew.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub async fn forget(&self, request: RequestId) -> Result<(), StoreError> {
+        let remove = move |outputs: &Self| {
+            [Stream::Stdout, Stream::Stderr].into_iter().try_for_each(|stream| {
+                absent_is_none(std::fs::remove_file(outputs.path(request, stream))).map(|_| ())
+            })
+        };
+        self.blocking("forget the output of an earlier start", remove).await
+    }
+
     /// Makes all of a request's output survive a crash, and says how much it is.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub fn judge(action: &Action, ack: &Acknowledgement, kept: OutputKept) -> Judged
         receipt.link_before = Some(link_to_api(before));
         receipt.link_after = Some(link_to_api(after));
     }
-    let state = fill_outcome(&mut receipt, &ack.outcome);
+    let state = fill_outcome(&mut receipt, action, &ack.outcome);
     match contradiction {
         None => Judged { state, receipt },
         Some(what) => {
@@ -100,7 +100,7 @@ const fn total(bytes: u64, said: StreamTotal) -> OutputTotal {
     OutputTotal { bytes, lost: said.kept.saturating_add(said.dropped).saturating_sub(bytes) }
 }
 
-fn fill_outcome(receipt: &mut Receipt, outcome: &Outcome) -> State {
+fn fill_outcome(receipt: &mut Receipt, action: &Action, outcome: &Outcome) -> State {
     match outcome {
         Outcome::Succeeded => State::Succeeded,
         Outcome::Failed(code) => {
@@ -113,7 +113,7 @@ fn fill_outcome(receipt: &mut Receipt, outcome: &Outcome) -> State {
         }
         Outcome::TimedOut => told(receipt, State::TimedOut, "the time limit of the request ended it".into()),
         Outcome::Cancelled => State::Cancelled,
-        Outcome::Refused(refusal) => fill_refusal(receipt, refusal),
+        Outcome::Refused(refusal) => fill_refusal(receipt, &link_of(action), refusal),
         Outcome::Interrupted => told(
             receipt,
             State::Interrupted,
@@ -136,7 +136,7 @@ fn fill_outcome(receipt: &mut Receipt, outcome: &Outcome) -> State {
     }
 }
 
-fn fill_refusal(receipt: &mut Receipt, refusal: &Refusal) -> State {
+fn fill_refusal(receipt: &mut Receipt, link: &str, refusal: &Refusal) -> State {
     let state = State::Refused;
     match refusal {
         Refusal::Unsupported(what) => told(receipt, state, format!("this guest cannot do that: {what}")),
@@ -146,12 +146,26 @@ fn fill_refusal(receipt: &mut Receipt, refusal: &Refusal) -> State {
             format!("the guest finished everything up to sequence {mark} and has no record of this request"),
         ),
         Refusal::StateUnwritable(errno) => failed(receipt, state, "the agent cannot write its state", *errno),
-        Refusal::NoSuchLink => told(receipt, state, "no link of the guest has that name or address".into()),
-        Refusal::AmbiguousLink(count) => told(receipt, state, format!("{count} links have that address")),
-        Refusal::LinkRefused(errno) => failed(receipt, state, "the link did not take the state", *errno),
-        Refusal::NotInEffect => {
-            told(receipt, state, "the kernel took the change, and the state read back is another one".into())
+        Refusal::NoSuchLink => told(receipt, state, format!("the guest has no link {link}")),
+        Refusal::AmbiguousLink(count) => {
+            told(receipt, state, format!("{count} links have the address {link}: use a name"))
         }
+        Refusal::LinkRefused(errno) => {
+            failed(receipt, state, &format!("link {link} did not take the state"), *errno)
+        }
+        Refusal::NotInEffect => told(
+            receipt,
+            state,
+            format!("the kernel took the change of link {link}, and the state read back is another one"),
+        ),
+    }
+}
+
+/// The link an action is about, for people.
+fn link_of(action: &Action) -> String {
+    match action {
+        Action::LinkSet(LinkSet { link, .. }) => link.to_string(),
+        Action::Run(_) | Action::LinkList => String::new(),
     }
 }
 
@@ -295,6 +309,17 @@ mod tests {
         assert_eq!(judged.state, State::Succeeded);
         assert!(judged.receipt.link_before.unwrap().up);
         assert!(!judged.receipt.link_after.unwrap().up);
+    }
+
+    #[test]
+    fn a_refused_link_is_named() {
+        for refusal in
+            [Refusal::NoSuchLink, Refusal::AmbiguousLink(2), Refusal::LinkRefused(1), Refusal::NotInEffect]
+        {
+            let judged =
+                judge(&link_down(), &ack(Outcome::Refused(refusal), Evidence::None), OutputKept::default());
+            assert!(judged.receipt.detail.unwrap().contains("eth0"));
+        }
     }
 
     #[test]

@@ -14,7 +14,10 @@ fn the_document_in_docs_is_the_one_that_is_served() {
         std::fs::write(&path, &served).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == served, "docs/openapi.json is stale; write it with: DOORBELL_WRITE_DOCS=1 cargo test -p doorbelld --test openapi");
+    assert!(
+        kept == served,
+        "docs/openapi.json is stale; write it with: DOORBELL_WRITE_DOCS=1 cargo test -p doorbelld --test openapi"
+    );
 }
 
 #[test]

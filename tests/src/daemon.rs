@@ -21,6 +21,7 @@ pub struct Daemon {
     state: PathBuf,
     socket: PathBuf,
     log: PathBuf,
+    under: Vec<String>,
     process: Option<Process>,
 }
 
@@ -33,11 +34,20 @@ impl Daemon {
         daemon
     }
 
+    /// Starts a manager with a fresh state under another program, which is to become the manager.
+    #[must_use]
+    pub fn start_under(place: &Place, words: &[&str]) -> Self {
+        let mut daemon = Self::idle(place);
+        daemon.under = words.iter().map(|&word| word.to_owned()).collect();
+        daemon.restart();
+        daemon
+    }
+
     /// A manager that does not run yet.
     #[must_use]
     pub fn idle(place: &Place) -> Self {
         let (state, socket, log) = (place.join("state"), place.join("d.sock"), place.join("doorbelld.log"));
-        Self { state, socket, log, process: None }
+        Self { state, socket, log, under: Vec::new(), process: None }
     }
 
     /// Starts it, again on the same state, and waits until it answers.
@@ -49,16 +59,12 @@ impl Daemon {
     /// Starts it and does not wait.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the manager runs already");
-        let arguments = self.arguments();
+        let words =
+            self.under.iter().map(PathBuf::from).chain([program("doorbelld")]).chain(self.arguments());
+        let words: Vec<PathBuf> = words.collect();
         let evidence = vec![self.log.clone()];
-        let process = Process::start(
-            "doorbelld",
-            &program("doorbelld"),
-            &arguments,
-            &self.log,
-            evidence,
-            &["panicked at"],
-        );
+        let process =
+            Process::start("doorbelld", &words[0], &words[1..], &self.log, evidence, &["panicked at"]);
         self.process = Some(process);
     }
 

@@ -103,8 +103,8 @@ fn hook(overlay: &Path, line: &str) {
 }
 
 const DROP_EVERYTHING: &str = "table inet walled { \
-    chain in { type filter hook input priority -300; policy drop; } \
-    chain out { type filter hook output priority -300; policy drop; } \
+    chain in { type filter hook input priority -300; policy drop; }; \
+    chain out { type filter hook output priority -300; policy drop; }; \
     chain through { type filter hook forward priority -300; policy drop; } }";
 static PLAIN: OnceLock<PathBuf> = OnceLock::new();
 static SOCKETS: OnceLock<PathBuf> = OnceLock::new();

@@ -34,7 +34,10 @@ fn nothing_listens_in_the_guest() {
     assert_eq!(listening, "");
 
     // The look itself is looked at: what does listen is seen.
-    let (_, seen) = daemon.run_sh("quiet", "nc -l -p 4242 >/dev/null & until cat /proc/net/tcp* | grep :1092; do usleep 10000; done; kill $!");
+    let (_, seen) = daemon.run_sh(
+        "quiet",
+        "nc -l -p 4242 >/dev/null & until cat /proc/net/tcp* | grep :1092; do usleep 10000; done; kill $!",
+    );
     assert!(seen.contains(":1092"), "a listener on port 4242 is not seen: {seen}");
 }
 

@@ -9,7 +9,7 @@ use crate::verify::VerifiedProgram;
 use doorbell_wire::ids::{RequestId, Tick};
 use doorbell_wire::message::action::{Executable, Run};
 use nix::errno::Errno;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{AccessFlags, access, execve, setsid, write};
 use std::ffi::CString;
@@ -79,8 +79,7 @@ impl Prepared {
         let become_program = move || {
             close_the_rest();
             setsid()?;
-            // The agent blocks the signals it reads from a descriptor; a program must not inherit that.
-            SigSet::empty().thread_set_mask()?;
+            default_signals()?;
             umask(Mode::from_bits_truncate(0o022));
             if let Some(entrance) = &entrance {
                 write(entrance, b"0")?;
@@ -104,6 +103,16 @@ impl Prepared {
         env.push(CString::new(format!("{REQUEST_VARIABLE}={request}"))?);
         Ok(env)
     }
+}
+
+/// The agent blocks the signals it reads from a descriptor, and whoever started it may have ignored others;
+/// a program inherits neither.
+fn default_signals() -> io::Result<()> {
+    for each in Signal::iterator() {
+        // SAFETY: the default disposition runs no code of ours. The two signals that have no other refuse.
+        let _ = unsafe { signal(each, SigHandler::SigDfl) };
+    }
+    Ok(SigSet::empty().thread_set_mask()?)
 }
 
 /// Has every descriptor but the three of a program closed by its start, those included that somebody left

@@ -8,7 +8,7 @@ use doorbell_api::event::Change;
 use doorbell_api::guest::Presence;
 use doorbell_wire::ids::RequestId;
 use doorbell_wire::message::outcome::Acknowledgement;
-use doorbell_wire::message::{Hello, Offer, Offsets, Output, Progress, Welcome};
+use doorbell_wire::message::{Hello, Offer, Offsets, Output, Progress, Stage, Welcome};
 use doorbell_wire::session::host::Host;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -67,6 +67,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             return Ok(session.attached(None)?);
         };
         self.hand = Hand::Request { id: request, program: None };
+        // What the guest still has in hand has started, whether or not this manager heard of it.
+        self.mark(request, Stage::Started, None).await?;
         let kept = self.manager.outputs.lens(request).await?;
         let from = Offsets { stdout: kept.stdout, stderr: kept.stderr };
         let mut session = session.attached(Some(from))?;
@@ -107,10 +109,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
 
     pub(super) async fn progress(&mut self, session: Host, progress: Progress) -> Result<Host, End> {
         if let Hand::Request { id, .. } = self.hand {
-            let moved = self.manager.store.mark(self.guest.id, id, progress.stage, progress.at_ms).await?;
-            if let Some(row) = moved {
-                self.manager.events.request(&row);
+            if progress.stage == Stage::Started {
+                self.manager.outputs.forget(id).await?;
             }
+            self.mark(id, progress.stage, Some(progress.at_ms)).await?;
         }
         Ok(session)
     }
@@ -138,6 +140,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             }
         }
         Ok(session.noted()?)
+    }
+
+    async fn mark(&mut self, id: RequestId, stage: Stage, at_ms: Option<u64>) -> Result<(), End> {
+        if let Some(row) = self.manager.store.mark(self.guest.id, id, stage, at_ms).await? {
+            self.manager.events.request(&row);
+        }
+        Ok(())
     }
 
     async fn store_receipt(&mut self, id: RequestId, ack: Acknowledgement) -> Result<(), End> {

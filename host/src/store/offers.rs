@@ -23,8 +23,8 @@ impl Store {
         self.write(move |work| next_offer(work, guest)).await
     }
 
-    /// Notes a station that a request has reached in its guest. Only forwards. `None` when the request is not
-    /// this guest's or has a final state.
+    /// Notes a station that a request has reached in its guest. Only forwards; `None` when nothing moved.
+    /// The guest's clock says when, unless the station only shows by what the guest has in hand.
     ///
     /// # Errors
     /// When the data base cannot be written.
@@ -33,7 +33,7 @@ impl Store {
         guest: GuestId,
         request: RequestId,
         stage: Stage,
-        at_ms_guest: u64,
+        at_ms_guest: Option<u64>,
     ) -> Result<Option<RequestRow>, StoreError> {
         self.write(move |work| mark(work, guest, request, stage, at_ms_guest)).await
     }
@@ -139,16 +139,20 @@ fn mark(
     guest: GuestId,
     request: RequestId,
     stage: Stage,
-    at_ms: u64,
+    at_ms: Option<u64>,
 ) -> Result<Option<RequestRow>, StoreError> {
     let Some(row) = maybe(work.conn, request)?.filter(|row| row.guest_id == guest && !row.state.is_final())
     else {
         return Ok(None);
     };
     let Some(happening) = reached(stage).filter(|happening| next(row.state, *happening).is_some()) else {
-        return Ok(Some(row));
+        return Ok(None);
     };
-    let (by, detail) = (format!("guest {}", row.guest), format!("{at_ms} ms after the guest's boot"));
+    let by = format!("guest {}", row.guest);
+    let detail = at_ms.map_or_else(
+        || "the guest came back with it in hand".to_owned(),
+        |at_ms| format!("{at_ms} ms after the guest's boot"),
+    );
     let event = if happening == Happening::Started { "request-started" } else { "request-fetched" };
     step(work, row, happening, &by, event, &detail).map(Some)
 }

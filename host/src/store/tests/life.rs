@@ -101,14 +101,14 @@ async fn one(bench: &Bench, step: &Step, id: RequestId, believed: &mut Believed)
             bench.accept(believed.new.clone()).await;
         }
         Step::Start(_) => {
-            bench.store.mark(bench.guest.id, id, Stage::Started, 1).await.unwrap();
+            bench.store.mark(bench.guest.id, id, Stage::Started, Some(1)).await.unwrap();
             if believed.waits() {
                 believed.state = State::Started;
                 believed.starts += 1;
             }
         }
         Step::Fetch(_) => {
-            bench.store.mark(bench.guest.id, id, Stage::Fetched, 1).await.unwrap();
+            bench.store.mark(bench.guest.id, id, Stage::Fetched, Some(1)).await.unwrap();
             if matches!(believed.state, State::Queued | State::Offered) {
                 believed.state = State::Fetched;
             }
