@@ -38,18 +38,21 @@ pub struct Config {
 
 const ABOUT: &str = "Pulls requests from the host over vsock, applies them once, and acknowledges them";
 
+// Paragraphs are one line each: the terminal's width decides where they are folded.
 const LONG_ABOUT: &str = "\
 Pulls requests from the host over vsock, applies them once, and acknowledges them.
 
-The agent dials the manager (doorbelld) at CID 2 from a privileged port and keeps one connection. It listens
-nowhere and needs no network. When the manager rings, the agent pulls the next request: it runs a program, or
+The agent dials the manager (doorbelld) at CID 2 from a privileged port and keeps one connection. It listens \
+nowhere and needs no network. When the manager rings, the agent pulls the next request: it runs a program, or \
 reads or switches network links, and gives back the outcome with its evidence.
 
-A request starts at most once. Its start is on disk before it begins and its outcome before it is acknowledged;
-what a crash cut off is reported as interrupted. A program runs as root in a session and, where the guest has
-cgroup v2, in a cgroup of its own, with an environment of PATH, what the request gives, and DOORBELL_REQUEST;
-it starts in / unless told otherwise. A time limit or a cancel sends SIGTERM, and SIGKILL to all of it 2 s later.
-Processes that a program leaves behind are killed after 2 s if they hold its output, and go on if they let go.";
+A request starts at most once. Its start is on disk before it begins and its outcome before it is \
+acknowledged; what a crash cut off is reported as interrupted.
+
+A program runs as root in a session and, where the guest has cgroup v2, in a cgroup of its own, with an \
+environment of PATH, what the request gives, and DOORBELL_REQUEST; it starts in / unless told otherwise. A \
+time limit or a cancel sends SIGTERM, and SIGKILL to all of it 2 s later. Processes that a program leaves \
+behind are killed after 2 s if they hold its output, and go on if they let go.";
 
 const AFTER_HELP: &str = "\
 First start:

@@ -4,10 +4,10 @@
 //! disk before the call returns. The low-water mark outlives every compaction, so that a manager that was
 //! restored from a backup cannot have a request run twice.
 //!
-//! - [`record`] one record and its bytes
-//! - [`file`] appending, durably
-//! - [`recover`] what a file says after a crash
-//! - [`history`] what the records add up to
+//! - [`mod@record`] one record and its bytes
+//! - [`mod@file`] appending, durably
+//! - [`mod@recover`] what a file says after a crash
+//! - [`mod@history`] what the records add up to
 
 pub mod file;
 pub mod history;

@@ -3,26 +3,29 @@
 //! Called by `link` with what the session owes, and by the event loop whenever something may have happened.
 //! Trusts the manager's bytes only as far as the types of `wire` checked them. Outlives connections: a request
 //! that has started goes on while the channel is away and is presented again when it is back.
+//!
+//! - `begin` from the decision to the effect: fetch, verify, journal, apply
+//! - `resume` what an earlier run of the agent left
+
+mod begin;
+mod resume;
 
 use crate::apply::cgroup::Cgroups;
 use crate::apply::running::{Remains, Stop};
-use crate::apply::{Begun, Done, Place, prepare, query};
+use crate::apply::{Done, query};
 use crate::clock;
 use crate::decide::{Decision, decide};
-use crate::fetch::{self, Staging};
 use crate::hand::{Hand, Station};
 use crate::identity::{About, Identity, ProofError};
 use crate::journal::Journal;
-use crate::journal::record::Started;
 use crate::link::Ended;
-use crate::spool::{self, Spool};
+use crate::spool::Spool;
 use crate::state::StateDir;
-use crate::verify::{VerifiedProgram, verify};
 use doorbell_wire::error::SessionError;
 use doorbell_wire::handshake::choose_version;
 use doorbell_wire::ids::{RequestId, Sequence, ShortText, Tick};
 use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome, OutputTotals, Refusal};
-use doorbell_wire::message::{Capabilities, Chunk, Greeting, Hello, Offer, Offsets, Output, Progress, Stage};
+use doorbell_wire::message::{Capabilities, Greeting, Hello, Offer, Output, Progress, Stage};
 use doorbell_wire::session::guest::{Guest, Owed};
 use nix::poll::PollFd;
 use tracing::{info, warn};
@@ -38,24 +41,6 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Takes up what an earlier run left: programs without an outcome are ended, and what is staged is removed.
-    #[must_use]
-    pub fn resume(state: StateDir, identity: Identity, journal: Journal, cgroups: Option<Cgroups>) -> Self {
-        let mut agent = Self { state, identity, journal, cgroups, hand: None };
-        for (request, entry) in agent.journal.history().open() {
-            let (None, Some(started)) = (&entry.outcome, &entry.started) else { continue };
-            agent.end_left_over(request);
-            if !started.idempotent {
-                agent.interrupted(request, started.sequence);
-            }
-        }
-        let open: Vec<_> = agent.journal.history().open().into_iter().map(|(request, _)| request).collect();
-        spool::sweep(&agent.state.output(), &open);
-        fetch::sweep(&agent.state.programs());
-        agent.cgroups.iter().for_each(Cgroups::sweep);
-        agent
-    }
-
     /// What this agent can do in this guest.
     #[must_use]
     pub const fn capabilities(&self) -> Capabilities {
@@ -156,14 +141,6 @@ impl Agent {
         }
     }
 
-    fn left_over(&self) -> Option<Hand> {
-        let (request, entry) =
-            self.journal.history().open().into_iter().find(|(_, entry)| entry.outcome.is_some())?;
-        let spool = Spool::left_over(&self.state.output(), request);
-        let station = Station::Ended(Box::new(entry.outcome?), Remains { spool: Some(spool), program: None });
-        Some(Hand::new(request, Some(entry.sequence), station))
-    }
-
     fn offered(&mut self, session: Guest, now: Tick, offer: Box<Offer>) -> Result<Guest, SessionError> {
         self.hand = Some(Hand::new(offer.request, offer.sequence, Station::Offered));
         info!(request = %offer.request, action = offer.action.name(), sequence = offer.sequence.map(u64::from), "pulled");
@@ -188,109 +165,6 @@ impl Agent {
                 Ok(session)
             }
         }
-    }
-
-    fn fetch(
-        &mut self,
-        session: Guest,
-        now: Tick,
-        offer: Box<Offer>,
-        sequence: Sequence,
-    ) -> Result<Guest, SessionError> {
-        if let Some(errno) = self.journal.unwritable() {
-            self.end(Outcome::Refused(Refusal::StateUnwritable(errno as i32)));
-            return Ok(session);
-        }
-        let Some(program) = offer.action.program() else {
-            return self.begin(session, &offer, sequence, None);
-        };
-        match Staging::begin(&self.state.programs(), program) {
-            Ok(staging) if staging.is_whole() => self.fetched(session, &offer, staging),
-            Ok(staging) => {
-                self.set(Station::Fetching(offer, staging));
-                session.fetch(now)
-            }
-            Err(refusal) => {
-                self.end(Outcome::NotReceived(refusal));
-                Ok(session)
-            }
-        }
-    }
-
-    fn stage(&mut self, session: Guest, chunk: &Chunk) -> Result<Guest, SessionError> {
-        let Some(hand) = &mut self.hand else { return Ok(session) };
-        let Station::Fetching(_, staging) = &mut hand.station else { return Ok(session) };
-        if let Err(refusal) = staging.add(&chunk.bytes) {
-            self.end(Outcome::NotReceived(refusal));
-            return Ok(session);
-        }
-        let is_whole = staging.is_whole();
-        let session = session.staged(u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX))?;
-        if !is_whole {
-            return Ok(session);
-        }
-        match std::mem::replace(&mut hand.station, Station::Offered) {
-            Station::Fetching(offer, staging) => self.fetched(session, &offer, staging),
-            Station::Offered | Station::Running(_) | Station::Ended(..) => Ok(session),
-        }
-    }
-
-    fn fetched(&mut self, session: Guest, offer: &Offer, staging: Staging) -> Result<Guest, SessionError> {
-        let session = self.reached(session, Stage::Fetched)?;
-        let verified = staging.finish().map_err(Outcome::NotReceived).and_then(verify);
-        match (verified, offer.sequence) {
-            (Ok(program), Some(sequence)) => {
-                let session = self.reached(session, Stage::Verified)?;
-                self.begin(session, offer, sequence, Some(program))
-            }
-            (Err(outcome), _) => {
-                self.end(outcome);
-                Ok(session)
-            }
-            (Ok(_), None) => {
-                self.end(crate::apply::unsupported("a program without a sequence"));
-                Ok(session)
-            }
-        }
-    }
-
-    /// The start is on disk before the effect begins.
-    fn begin(
-        &mut self,
-        session: Guest,
-        offer: &Offer,
-        sequence: Sequence,
-        program: Option<VerifiedProgram>,
-    ) -> Result<Guest, SessionError> {
-        let prepared = match prepare(&offer.action, program) {
-            Ok(prepared) => prepared,
-            Err(outcome) => {
-                self.end(outcome);
-                return Ok(session);
-            }
-        };
-        let boot_id = self.identity.boot_id();
-        let started = Started { request: offer.request, sequence, idempotent: offer.idempotent, boot_id };
-        if let Err(errno) = self.journal.started(started) {
-            self.end(Outcome::Refused(Refusal::StateUnwritable(errno as i32)));
-            return Ok(session);
-        }
-        let session = self.reached(session, Stage::Journalled)?.apply()?;
-        let output = self.state.output();
-        let (request, timeout_ms) = (offer.request, offer.timeout_ms);
-        let place = Place { request, timeout_ms, cgroups: self.cgroups.as_ref(), output: &output };
-        match prepared.begin(clock::now(), &place) {
-            Begun::NotStarted(errno) => {
-                self.end(Outcome::NotStarted(errno));
-                return Ok(session);
-            }
-            Begun::Running(running) => self.set(Station::Running(running)),
-            Begun::Done(done) => self.ended(done),
-        }
-        if let Some(hand) = &mut self.hand {
-            hand.stream_from(Some(Offsets::default()));
-        }
-        self.reached(session, Stage::Started)
     }
 
     fn cancel(&mut self, now: Tick, request: RequestId) {
@@ -351,23 +225,6 @@ impl Agent {
         }
     }
 
-    /// Ends what an earlier run of the agent started for a request and could not see to its end.
-    fn end_left_over(&self, request: RequestId) {
-        if let Some(cgroup) = self.cgroups.as_ref().and_then(|cgroups| cgroups.left_over(request)) {
-            cgroup.end(clock::now().after(LEFT_OVER_MS_MAX));
-        }
-    }
-
-    fn interrupted(&mut self, request: RequestId, sequence: Sequence) {
-        warn!(%request, "a request had started and its end is not known; it is reported as interrupted");
-        let output = Spool::left_over(&self.state.output(), request).totals();
-        let outcome = Outcome::Interrupted;
-        self.keep(
-            Some(sequence),
-            &Acknowledgement { request, outcome, evidence: Evidence::None, output, ran: None },
-        );
-    }
-
     fn set(&mut self, station: Station) {
         if let Some(hand) = &mut self.hand {
             hand.station = station;
@@ -386,6 +243,3 @@ impl Agent {
         self.journal.break_it(errno);
     }
 }
-
-/// Milliseconds that processes of an earlier run may take to go once they were killed.
-const LEFT_OVER_MS_MAX: u64 = 5_000;

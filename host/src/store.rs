@@ -51,8 +51,12 @@ impl Store {
         let (writes, write_jobs) = mpsc::channel(JOBS_WAITING);
         let (reads, read_jobs) = mpsc::channel(JOBS_WAITING);
         let writer = writer::Writer::new(writing, state_dir.clone())?;
+        let clock = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|error| StoreError::io("start the clock of the store", error))?;
         let threads = vec![
-            spawn("store-write", move || writer.run(write_jobs))?,
+            spawn("store-write", move || writer.run(&clock, write_jobs))?,
             spawn("store-read", move || reader::run(&reading, read_jobs))?,
         ];
         Ok(Self(Arc::new(Inner {

@@ -5,12 +5,13 @@
 use crate::build::program;
 use crate::place::Place;
 use crate::process::read;
-use crate::wait::until;
+use crate::wait::{PATIENCE, within};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// How a command ended.
 #[derive(Clone, Debug)]
@@ -118,10 +119,29 @@ impl Running {
         self.child.id()
     }
 
+    /// Waits until it has written something to standard output; fails when it ends before.
+    pub fn await_stdout(&mut self, limit: Duration, what: &str, mut look: impl FnMut(&str) -> bool) {
+        within(limit, what, || {
+            let text = self.stdout();
+            if look(&text) {
+                return Some(());
+            }
+            let ended = self.child.try_wait().expect("a child of ours");
+            assert!(ended.is_none(), "{} ended before {what}: {text}{}", self.words, read(&self.stderr));
+            None
+        });
+    }
+
     /// Waits for its end.
     #[must_use]
-    pub fn ended(mut self) -> Ended {
-        let status = until(&self.words, || self.child.try_wait().expect("a child of ours"));
+    pub fn ended(self) -> Ended {
+        self.ended_within(PATIENCE)
+    }
+
+    /// Waits for its end, that may take longer than most.
+    #[must_use]
+    pub fn ended_within(mut self, limit: Duration) -> Ended {
+        let status = within(limit, &self.words, || self.child.try_wait().expect("a child of ours"));
         Ended { code: status.code(), stdout: read(&self.stdout), stderr: read(&self.stderr) }
     }
 }

@@ -146,19 +146,23 @@ impl Guest {
     }
 
     fn monitor(&self, command: &str) {
-        let path = self.directory.join("lab-qmp.sock");
-        let mut stream = UnixStream::connect(&path).expect("the guest's monitor");
-        let mut answers = BufReader::new(stream.try_clone().expect("the guest's monitor")).lines();
-        let mut answer = |what: &str| {
-            answers
-                .find(|line| line.as_ref().is_ok_and(|line| line.contains(what)))
-                .expect("an answer of the monitor")
-        };
-        let _ = answer("\"QMP\"");
-        for command in ["\"qmp_capabilities\"", command] {
-            writeln!(stream, "{{\"execute\":{command}}}").expect("the guest's monitor");
-            let _ = answer("\"return\"");
-        }
+        execute(&self.directory.join("lab-qmp.sock"), command);
+    }
+}
+
+/// Has the QEMU with this monitor execute a command: its name in quotes, and its arguments behind it.
+pub fn execute(monitor: &Path, command: &str) {
+    let mut stream = UnixStream::connect(monitor).expect("QEMU's monitor");
+    let mut answers = BufReader::new(stream.try_clone().expect("QEMU's monitor")).lines();
+    let mut answer = |what: &str| {
+        answers
+            .find(|line| line.as_ref().is_ok_and(|line| line.contains(what)))
+            .expect("an answer of the monitor")
+    };
+    let _ = answer("\"QMP\"");
+    for command in ["\"qmp_capabilities\"", command] {
+        writeln!(stream, "{{\"execute\":{command}}}").expect("QEMU's monitor");
+        let _ = answer("\"return\"");
     }
 }
 

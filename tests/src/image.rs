@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 pub enum Image {
     /// Nothing.
     Plain,
-    /// `ss` and the kernel module that lets it list vsock sockets.
+    /// `ss` with the kernel module that lets it list vsock sockets, and `socat`.
     Sockets,
     /// An nftables rule set that drops every packet, loaded before the agent starts.
     DropsEverything,
@@ -39,8 +39,10 @@ fn plain() -> PathBuf {
 
 fn sockets() -> PathBuf {
     image("sockets", &[], |overlay| {
-        for file in std::iter::once(PathBuf::from("/usr/bin/ss")).chain(libraries("/usr/bin/ss")) {
-            copy_into(overlay, &file, &file);
+        for program in ["/usr/bin/ss", "/usr/bin/socat"] {
+            for file in std::iter::once(PathBuf::from(program)).chain(libraries(program)) {
+                copy_into(overlay, &file, &file);
+            }
         }
         let release = fs::read_dir(root().join("target/lab/kernel/lib/modules"))
             .expect("the lab's kernel")

@@ -53,4 +53,15 @@ impl Drop for Place {
     }
 }
 
+/// Every file below a directory that is no directory itself.
+#[must_use]
+pub fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let entries =
+        std::fs::read_dir(directory).expect("a directory to look into").flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> =
+        entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect();
+    files.sort();
+    files
+}
+
 static COUNT: AtomicU32 = AtomicU32::new(0);

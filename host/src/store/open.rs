@@ -153,6 +153,8 @@ const PRAGMAS: &[(&str, &str, &str)] = &[
     ("synchronous", "FULL", "2"),
     ("foreign_keys", "ON", "1"),
     ("trusted_schema", "OFF", "0"),
+    // Pages in the log before it is written back: at the default of 1000 a busy store writes back all the time.
+    ("wal_autocheckpoint", "4096", "4096"),
     // A log that a long reading made large is cut again, so that it does not keep the disk.
     ("journal_size_limit", "67108864", "67108864"),
 ];

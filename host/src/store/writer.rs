@@ -11,6 +11,8 @@ use doorbell_api::audit::AuditRecord;
 use doorbell_wire::ids::RequestId;
 use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 /// What a job may do: write to the data base, and tell the audit trail of it.
@@ -157,13 +159,16 @@ impl Writer {
     }
 
     /// Does all jobs until the last handle is dropped.
-    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+    pub(super) fn run(mut self, clock: &Runtime, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
-        while jobs.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        let mut last = Last::default();
+        while clock.block_on(gather(&mut jobs, &mut batch, last)) {
+            let (count, begun) = (batch.len(), Instant::now());
             let mut waiting = batch.drain(..);
             while waiting.len() > 0 {
                 self.transact(&mut waiting);
             }
+            last = Last { jobs: count, took: begun.elapsed() };
         }
     }
 
@@ -246,6 +251,40 @@ impl Writer {
     }
 }
 
+/// The transaction before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Last {
+    jobs: usize,
+    took: Duration,
+}
+
+/// Waits for a job and takes all that wait with it; false when none will come again.
+///
+/// Callers that were just answered come back one by one. To commit the first alone would make all others
+/// wait for two commits, so as many as last time are waited for, for a fraction of what a commit takes.
+async fn gather(jobs: &mut mpsc::Receiver<Box<dyn Job>>, batch: &mut Vec<Box<dyn Job>>, last: Last) -> bool {
+    if jobs.recv_many(batch, BATCH_MAX).await == 0 {
+        return false;
+    }
+    let patience = last.took / PATIENCE_SHARE;
+    if patience < PATIENCE_MIN {
+        return true;
+    }
+    let until = tokio::time::Instant::now() + patience;
+    while batch.len() < last.jobs {
+        let room = BATCH_MAX.saturating_sub(batch.len());
+        match tokio::time::timeout_at(until, jobs.recv_many(batch, room)).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    true
+}
+
+/// The part of a commit's time that may be spent on waiting for company.
+const PATIENCE_SHARE: u32 = 4;
+/// What the clock of the runtime can tell apart: a disk that is faster than that needs no company.
+const PATIENCE_MIN: Duration = Duration::from_millis(1);
 /// Jobs in one transaction: bounds how long the first waits for the last.
 const BATCH_MAX: usize = 512;
 const STATEMENTS_CACHED: usize = 64;

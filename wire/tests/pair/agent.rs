@@ -117,7 +117,11 @@ impl Agent {
             return guest;
         }
         let sequence = u64::from(offer.sequence.unwrap());
-        assert_eq!(self.staged, program_bytes(sequence, len), "the program is not the one that was sent");
+        assert_eq!(
+            self.staged,
+            program_bytes(sequence, 0..len as u64),
+            "the program is not the one that was sent"
+        );
         self.start(guest)
     }
 

@@ -132,11 +132,9 @@ impl Manager {
 
     fn chunks(&self, mut host: Host, request: RequestId) -> Host {
         let stored = self.store.iter().find(|stored| stored.id == request).unwrap();
-        let program = program_bytes(stored.sequence, stored.len);
         while let Some((offset, room)) = host.chunk_room() {
             let room = if self.piece == 0 { room } else { room.min(self.piece) };
-            let start = usize::try_from(offset).unwrap();
-            host = host.chunk(program[start..start + room].to_vec()).unwrap();
+            host = host.chunk(program_bytes(stored.sequence, offset..offset + room as u64)).unwrap();
         }
         host
     }
