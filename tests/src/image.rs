@@ -57,7 +57,9 @@ fn sockets() -> PathBuf {
 }
 
 fn drops_everything() -> PathBuf {
-    image("drops", &["--with-nft"], |overlay| hook(overlay, &format!("/usr/sbin/nft '{DROP_EVERYTHING}'")))
+    image("drops", &["--with-nft"], |overlay| {
+        hook(overlay, &format!("/usr/sbin/nft -f - <<'END'\n{DROP_EVERYTHING}END"));
+    })
 }
 
 fn image(name: &str, options: &[&str], fill: impl FnOnce(&Path)) -> PathBuf {
@@ -104,10 +106,13 @@ fn hook(overlay: &Path, line: &str) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a hook that runs");
 }
 
-const DROP_EVERYTHING: &str = "table inet walled { \
-    chain in { type filter hook input priority -300; policy drop; }; \
-    chain out { type filter hook output priority -300; policy drop; }; \
-    chain through { type filter hook forward priority -300; policy drop; } }";
+const DROP_EVERYTHING: &str = "\
+table inet walled {
+  chain in { type filter hook input priority -300; policy drop; }
+  chain out { type filter hook output priority -300; policy drop; }
+  chain through { type filter hook forward priority -300; policy drop; }
+}
+";
 static PLAIN: OnceLock<PathBuf> = OnceLock::new();
 static SOCKETS: OnceLock<PathBuf> = OnceLock::new();
 static DROPS: OnceLock<PathBuf> = OnceLock::new();
