@@ -8,7 +8,7 @@
 //! - [`process`] children that are watched · [`wait`] the one place that waits
 //! - [`guest`] · [`daemon`] · [`command`] the three real parts · [`frames`] what a guest's NIC sent
 //! - [`proxy`] stops, cuts or bends the channel between two real parts at a frame of choice
-//! - [`line`] bytes and frames by hand · [`honest`] a guest without a machine · [`rogue`] a manager by hand
+//! - [`mod@line`] bytes and frames by hand · [`honest`] a guest without a machine · [`rogue`] a manager by hand
 //! - [`skip`] tests that this machine cannot run
 #![allow(
     clippy::expect_used,

@@ -6,7 +6,8 @@
 //! Bytes go [`frame::Deframer`] → [`message::FromHost`] / [`message::FromGuest`] → [`session`], and back.
 //! The contract of a driver, on both sides:
 //!
-//! 1. wait for bytes, for the tick of [`session::Owed::Wait`], or for an event of its own,
+//! 1. wait for bytes, for the tick of [`session::host::Owed::Wait`] or
+//!    [`session::guest::Owed::Wait`], or for an event of its own,
 //! 2. make exactly one call with it,
 //! 3. drain with `poll` until `Wait`, doing what each answer says,
 //! 4. go to 1.

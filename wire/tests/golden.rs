@@ -193,7 +193,7 @@ fn every_requirement_names_an_existing_test() {
             .unwrap_or_else(|_| panic!("{}: no file {file}", row[0]));
         assert!(code.contains(name), "{}: {file} has no {name}", row[0]);
         assert!(tests.contains(&format!("fn {}()", row[4])), "{}: there is no test {}", row[0], row[4]);
-        assert_eq!(PAPER.matches(&row[0]).count(), 2, "{} stands at its rule and in the index", row[0]);
+        assert!(PAPER.matches(&row[0]).count() > 1, "{} stands in the index and at no rule", row[0]);
     }
 }
 

@@ -22,6 +22,9 @@ pub struct Row<S> {
     pub make: fn() -> S,
 }
 
+/// A driver's call by name.
+pub type Call<S> = (&'static str, fn(S) -> Result<S, SessionError>);
+
 /// Every state of the agent's half.
 pub const GUEST_ROWS: &[Row<Guest>] = &[
     Row { state: "Greeting", when: "", make: || Guest::connected(START) },
@@ -142,7 +145,7 @@ pub fn host_deadline(row: &Row<Host>) -> String {
 }
 
 /// The agent's calls that change a state, by name.
-pub fn guest_calls() -> Vec<(&'static str, fn(Guest) -> Result<Guest, SessionError>)> {
+pub fn guest_calls() -> Vec<Call<Guest>> {
     vec![
         ("introduce()", |guest| guest.introduce(hello())),
         ("pull()", Guest::pull),
@@ -154,7 +157,7 @@ pub fn guest_calls() -> Vec<(&'static str, fn(Guest) -> Result<Guest, SessionErr
 }
 
 /// The manager's calls that change a state, by name.
-pub fn host_calls() -> Vec<(&'static str, fn(Host) -> Result<Host, SessionError>)> {
+pub fn host_calls() -> Vec<Call<Host>> {
     vec![
         ("welcome()", |host| host.welcome(welcome())),
         ("offer()", |host| host.offer(offer(Action::Run(samples::run(samples::program()))))),
@@ -334,7 +337,7 @@ fn host_owed(owed: &HostOwed) -> String {
 }
 
 fn refused(error: &SessionError) -> String {
-    error.reason().map_or("end".to_owned(), |Reason(code)| format!("BYE {code}"))
+    error.reason().map_or_else(|| "end".to_owned(), |Reason(code)| format!("BYE {code}"))
 }
 
 fn late(error: &SessionError) -> String {

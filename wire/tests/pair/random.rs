@@ -45,7 +45,7 @@ proptest! {
         let mut world = World::with_requests(&[]);
         world.connect();
         for event in events {
-            apply(&mut world, event);
+            apply(&mut world, &event);
         }
         world.connect();
         world.settle();
@@ -53,8 +53,8 @@ proptest! {
     }
 }
 
-fn apply(world: &mut World, event: Event) {
-    match event {
+fn apply(world: &mut World, event: &Event) {
+    match *event {
         Event::Accept(len) if world.manager.store.len() < 6 => world.accept(len),
         Event::Accept(_) | Event::Ring => world.ring(),
         Event::ToGuest(count) => drop(world.deliver_to_guest(count)),

@@ -326,7 +326,7 @@ fn a_tick_neither_overflows_nor_goes_below_zero() {
 
 fn start(args: usize, env: usize, len: usize) -> Result<Run, InvalidId> {
     Run::try_from(RunParts {
-        executable: Executable::InGuest(Command::try_from("uname".to_owned()).unwrap()),
+        executable: Executable::InGuest(Command::try_from("uname".to_owned())?),
         args: vec!["x".repeat(len); args],
         env: (0..env).map(|_| ("V".to_owned(), String::new())).collect(),
         cwd: None,
