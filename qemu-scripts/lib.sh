@@ -138,6 +138,7 @@ need_rust() {
   fi
   found=$(rustc --version | awk '{ print $2 }')
   if [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" != "$wanted" ]; then
+    have rustup || die "rustc $found is too old, $wanted or newer is needed; install it from https://rustup.rs and open a new shell"
     die "rustc $found is too old, $wanted or newer is needed; run: rustup update stable"
   fi
 }

@@ -3,6 +3,7 @@
 //! Called by `main` at start and by everything that keeps something. The directory belongs to root alone;
 //! what others could have written in it is not trusted, so a loose mode is refused.
 
+use nix::unistd::geteuid;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -14,7 +15,17 @@ pub enum StateError {
     /// Another agent has it.
     #[error("state directory {} is in use by another agent; stop that one or give --state-dir", .0.display())]
     InUse(PathBuf),
-    /// Its mode or owner lets others in.
+    /// It belongs to somebody else.
+    #[error("state directory {} belongs to uid {got} where the agent is uid {own}; chown it to {own} or give --state-dir", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        got: u32,
+        /// Who runs the agent.
+        own: u32,
+    },
+    /// Its mode lets others in.
     #[error("state directory {} has mode {mode:o} where others need to be shut out; chmod 700 it", path.display())]
     Loose {
         /// The directory.
@@ -49,7 +60,11 @@ impl StateDir {
     /// [`StateError`] when it cannot be used.
     pub fn open(root: &Path) -> Result<Self, StateError> {
         make_dir(root)?;
-        let mode = io_at("look at", root, root.metadata())?.mode() & 0o7777;
+        let found = io_at("look at", root, root.metadata())?;
+        let (got, own, mode) = (found.uid(), geteuid().as_raw(), found.mode() & 0o7777);
+        if got != own {
+            return Err(StateError::Foreign { path: root.to_owned(), got, own });
+        }
         if mode & 0o077 != 0 {
             return Err(StateError::Loose { path: root.to_owned(), mode });
         }
@@ -144,6 +159,19 @@ mod tests {
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let error = StateDir::open(dir.path()).unwrap_err();
         assert!(error.to_string().contains("mode 755"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        // Only root can give a directory away; for anybody else there is one of root's.
+        let path = if geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path(), Some(65_534), None).unwrap();
+            dir.path()
+        } else {
+            Path::new("/")
+        };
+        assert!(matches!(StateDir::open(path), Err(StateError::Foreign { .. })));
     }
 
     #[test]

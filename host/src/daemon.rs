@@ -92,7 +92,7 @@ async fn expire(manager: Arc<Manager>, mut stopped: watch::Receiver<bool>) {
         }
         match manager.store.expire_due().await {
             Ok(expired) => expired.iter().for_each(|row| manager.events.request(row)),
-            Err(error) => warn!(%error, "expired requests could not be ended"),
+            Err(error) => warn!(error = error.whole(), "expired requests could not be ended"),
         }
     }
 }

@@ -4,8 +4,10 @@
 //! session; it reads nothing itself. The place comes from the kernel, never from the peer.
 
 pub mod hybrid;
+mod socket;
 pub mod vsock;
 
+use crate::doors::Entry;
 use crate::manager::Manager;
 use crate::session;
 use crate::store::GuestRow;
@@ -17,17 +19,29 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tracing::{debug, info};
 
 /// Hands a connection from a known place to a session of its own.
-pub(crate) fn hand_over<S>(manager: &Arc<Manager>, stream: S, guest: GuestRow, met_at: String)
+pub(crate) fn hand_over<S>(manager: &Arc<Manager>, stream: S, guest: GuestRow, met_at: String, entry: Entry)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Some(entry) = manager.doors.enter(&met_at) else {
-        info!(guest = %guest.name, met_at, "connection refused: too many there have not proved a key yet");
-        turn_away(stream, Reason::OVERLOADED);
-        return;
-    };
     let manager = Arc::clone(manager);
     tokio::spawn(session::serve(manager, stream, guest, met_at, entry));
+}
+
+/// The right to stand at the door of a place; a peer that may not is turned away.
+pub(crate) fn enter<S>(manager: &Manager, stream: S, met_at: &str) -> Option<(S, Entry)>
+where
+    S: AsyncWrite + Send + Unpin + 'static,
+{
+    match manager.doors.enter(met_at) {
+        Ok(entry) => Some((stream, entry)),
+        Err(crowded) => {
+            if crowded.is_new {
+                info!(met_at, why = crowded.why, "connections refused");
+            }
+            turn_away(stream, Reason::OVERLOADED);
+            None
+        }
+    }
 }
 
 /// Tells a peer why it is not wanted, and closes.

@@ -12,8 +12,10 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 /// The directory of all programs.
 #[derive(Clone, Debug)]
@@ -43,10 +45,23 @@ impl Programs {
         B: AsRef<[u8]> + Send + 'static,
         E: Display,
     {
+        self.put_within(PIECE_MAX, body).await
+    }
+
+    async fn put_within<S, B, E>(
+        &self,
+        patience: Duration,
+        body: S,
+    ) -> Result<(Digest, u64, bool), StoreError>
+    where
+        S: Stream<Item = Result<B, E>> + Send,
+        B: AsRef<[u8]> + Send + 'static,
+        E: Display,
+    {
         let (pieces, arriving) = mpsc::channel(PIECES_WAITING);
         let programs = self.clone();
         let written = crate::disk::blocking(move || programs.write(arriving));
-        let (sent, written) = tokio::join!(send(body, pieces), written);
+        let (sent, written) = tokio::join!(send(body, pieces, patience), written);
         // The writer's own error comes first: it is why the sender could not go on.
         match (sent, written) {
             (_, Err(error)) | (Err(error), Ok(None)) => Err(error),
@@ -139,9 +154,10 @@ enum Piece<B> {
 async fn send<B, E: Display>(
     body: impl Stream<Item = Result<B, E>> + Send,
     pieces: mpsc::Sender<Piece<B>>,
+    patience: Duration,
 ) -> Result<(), StoreError> {
     let mut body = std::pin::pin!(body);
-    while let Some(bytes) = body.next().await {
+    while let Some(bytes) = timeout(patience, body.next()).await.map_err(|_| stalled(patience))? {
         let bytes = bytes.map_err(|error| {
             StoreError::invalid(format!("the program's bytes broke off: {error}; send it again"))
         })?;
@@ -151,6 +167,10 @@ async fn send<B, E: Display>(
     }
     drop(pieces.send(Piece::End).await);
     Ok(())
+}
+
+fn stalled(patience: Duration) -> StoreError {
+    StoreError::invalid(format!("no byte of the program came for {} ms; send it again", patience.as_millis()))
 }
 
 fn dir_in(state_dir: &Path) -> PathBuf {
@@ -163,6 +183,8 @@ fn path_in(dir: &Path, digest: &Digest) -> PathBuf {
     dir.join(shelf).join(name)
 }
 
+/// How long an uploader may be silent: each one holds a thread that others wait for.
+const PIECE_MAX: Duration = Duration::from_secs(30);
 /// Pieces of an upload between socket and disk: bounds the memory an uploader can hold.
 const PIECES_WAITING: usize = 8;
 
@@ -232,6 +254,15 @@ mod tests {
         let pieces = vec![Ok(b"half".to_vec()), Err(io::Error::other("peer went away"))];
         let error = programs.put(stream::iter(pieces)).await.unwrap_err();
         assert_eq!(error.to_string(), "the program's bytes broke off: peer went away; send it again");
+        assert_eq!(left_behind(&programs), 0);
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_falls_silent_ends_and_leaves_nothing() {
+        let (_dir, programs) = programs();
+        let silent = stream::iter([Ok::<_, io::Error>(b"half".to_vec())]).chain(stream::pending());
+        let error = programs.put_within(Duration::from_millis(50), silent).await.unwrap_err();
+        assert_eq!(error.to_string(), "no byte of the program came for 50 ms; send it again");
         assert_eq!(left_behind(&programs), 0);
     }
 

@@ -6,7 +6,7 @@
 use crate::output::OutputKept;
 use doorbell_api::receipt::{LinkState, OutputTotal, Receipt};
 use doorbell_api::request::State;
-use doorbell_wire::message::action::{Action, LinkSelector, LinkSet};
+use doorbell_wire::message::action::{Action, Executable, LinkSelector, LinkSet};
 use doorbell_wire::message::outcome::{
     self, Acknowledgement, Evidence, LinkChange, NotReceived, Outcome, Refusal, StreamTotal,
 };
@@ -113,7 +113,7 @@ fn fill_outcome(receipt: &mut Receipt, action: &Action, outcome: &Outcome) -> St
         }
         Outcome::TimedOut => told(receipt, State::TimedOut, "the time limit of the request ended it".into()),
         Outcome::Cancelled => State::Cancelled,
-        Outcome::Refused(refusal) => fill_refusal(receipt, &link_of(action), refusal),
+        Outcome::Refused(refusal) => fill_refusal(receipt, &subject(action), refusal),
         Outcome::Interrupted => told(
             receipt,
             State::Interrupted,
@@ -132,7 +132,9 @@ fn fill_outcome(receipt: &mut Receipt, action: &Action, outcome: &Outcome) -> St
             State::NotVerified,
             format!("the program that arrived is sha256 {}, expected {}", digests.got, digests.expected),
         ),
-        Outcome::NotStarted(errno) => failed(receipt, State::NotStarted, "it could not be started", *errno),
+        Outcome::NotStarted(errno) => {
+            failed(receipt, State::NotStarted, &format!("{} could not be started", subject(action)), *errno)
+        }
     }
 }
 
@@ -161,11 +163,15 @@ fn fill_refusal(receipt: &mut Receipt, link: &str, refusal: &Refusal) -> State {
     }
 }
 
-/// The link an action is about, for people.
-fn link_of(action: &Action) -> String {
+/// What an action is about, for people: a program, or a link.
+fn subject(action: &Action) -> String {
     match action {
         Action::LinkSet(LinkSet { link, .. }) => link.to_string(),
-        Action::Run(_) | Action::LinkList => String::new(),
+        Action::Run(run) => match &run.parts().executable {
+            Executable::InGuest(command) => command.as_str().to_owned(),
+            Executable::Program(program) => program.name.to_string(),
+        },
+        Action::LinkList => "the query".to_owned(),
     }
 }
 
@@ -299,7 +305,10 @@ mod tests {
         );
         let not_started = plain(Outcome::NotStarted(2));
         assert_eq!((not_started.state, not_started.receipt.errno), (State::NotStarted, Some(2)));
-        assert_eq!(not_started.receipt.detail.unwrap(), "it could not be started: No such file or directory");
+        assert_eq!(
+            not_started.receipt.detail.unwrap(),
+            "true could not be started: No such file or directory"
+        );
     }
 
     #[test]

@@ -16,12 +16,12 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Enters a session whose guest has proved its key. An older one of the same guest is told to end.
-    pub fn enter(&self, guest: GuestId, bell: Arc<Bell>) {
-        let older = self.lock().insert(guest, bell);
-        if let Some(older) = older {
-            older.close(Reason::SUPERSEDED);
-        }
+    /// Enters a session whose guest has proved its key. An older one of the same guest is told to end, and
+    /// given back to be waited for.
+    pub fn enter(&self, guest: GuestId, bell: Arc<Bell>) -> Option<Arc<Bell>> {
+        let older = self.lock().insert(guest, bell)?;
+        older.close(Reason::SUPERSEDED);
+        Some(older)
     }
 
     /// Takes a session out, and says whether it was still the guest's one.

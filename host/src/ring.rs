@@ -18,6 +18,7 @@ pub struct Bell {
     // One permit at most is stored, however often it is rung.
     bit: Notify,
     desk: Mutex<Desk>,
+    end: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +27,7 @@ struct Desk {
     close: Option<Reason>,
     cancels: BTreeSet<RequestId>,
     queries: VecDeque<Query>,
+    ended: bool,
 }
 
 /// A query that waits for its guest.
@@ -69,9 +71,12 @@ impl Bell {
     /// A query waits.
     ///
     /// # Errors
-    /// [`ErrorCode::Conflict`] when too many wait already.
+    /// [`ErrorCode::Conflict`] when too many wait already, [`ErrorCode::NotConnected`] when the session has ended.
     pub fn query(&self, query: Query) -> Result<(), ErrorCode> {
         self.with(|desk| {
+            if desk.ended {
+                return Err(ErrorCode::NotConnected);
+            }
             desk.queries.retain(|query| !query.answer.is_closed());
             if desk.queries.len() >= QUERIES_MAX {
                 return Err(ErrorCode::Conflict);
@@ -80,6 +85,28 @@ impl Bell {
             desk.waiting = true;
             Ok(())
         })
+    }
+
+    /// The session has done its last step: whoever waits for an answer or for its end is told.
+    pub fn end(&self) {
+        let waiting = {
+            let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+            desk.ended = true;
+            std::mem::take(&mut desk.queries)
+        };
+        drop(waiting);
+        self.end.notify_waiters();
+    }
+
+    /// Waits until the session has done its last step.
+    pub async fn ended(&self) {
+        let told = self.end.notified();
+        let mut told = std::pin::pin!(told);
+        told.as_mut().enable();
+        let has_ended = self.desk.lock().unwrap_or_else(PoisonError::into_inner).ended;
+        if !has_ended {
+            told.await;
+        }
     }
 
     /// Waits for the bit, takes it back and says what is on the desk.
@@ -129,6 +156,19 @@ mod tests {
         bell.query(Query { action: Action::LinkList, answer }).unwrap();
         drop(gone);
         assert!(bell.take_query().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_session_that_ends_tells_whoever_waits_for_it() {
+        let bell = Bell::default();
+        let (answer, waiter) = oneshot::channel();
+        bell.query(Query { action: Action::LinkList, answer }).unwrap();
+        let (ended, ()) = tokio::join!(bell.ended(), async { bell.end() });
+        assert_eq!(ended, ());
+        assert!(waiter.await.is_err(), "a query outlives the session that was to answer it");
+        let (answer, _waiter) = oneshot::channel();
+        assert_eq!(bell.query(Query { action: Action::LinkList, answer }), Err(ErrorCode::NotConnected));
+        bell.ended().await;
     }
 
     #[tokio::test]

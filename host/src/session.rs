@@ -38,7 +38,7 @@ where
     let task = async {
         match Session::new(manager, stream, guest, met_at, entry) {
             Ok(session) => session.run().await,
-            Err(error) => warn!(%error, "no session could be begun"),
+            Err(error) => warn!(error = error.whole(), "no session could be begun"),
         }
     };
     task.instrument(span).await;
@@ -77,7 +77,7 @@ enum End {
     Refused(Reason, String),
     #[error("{0}")]
     Told(Reason),
-    #[error("the manager's own state failed: {0}")]
+    #[error("the manager's own state failed: {}", .0.whole())]
     Store(#[from] StoreError),
     #[error("{0}")]
     Fault(String),
@@ -134,6 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     async fn run(mut self) {
         debug!(met_at = self.met_at, "connected");
         let Err(end) = self.drive().await;
+        self.bell.end();
         self.say_goodbye(&end).await;
         self.leave(&end).await;
     }
@@ -220,9 +221,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         }
         let own = [self.frame_deadline(), self.write_deadline()].into_iter().flatten().fold(wait, Tick::min);
         let deadline = tokio::time::sleep(Duration::from_millis(now.until(own)));
+        let clogged = self.outbox.is_clogged();
         let outgoing = self.outbox.front();
         tokio::select! {
-            read = self.reader.read(buffer) => Ok(Input::Bytes(read?)),
+            // A guest that does not read what it is told is not listened to: its answers wait in memory.
+            read = self.reader.read(buffer), if !clogged => Ok(Input::Bytes(read?)),
             written = self.writer.write(outgoing), if !outgoing.is_empty() => Ok(Input::Wrote(written?)),
             // Only a session that is open rings or cancels; before, the bit stays set.
             found = self.bell.rung(), if self.entered => Ok(Input::Bell(found)),
@@ -276,7 +279,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         }
         info!(reason = %end, "session ended");
         if let Err(error) = self.manager.store.seen(self.guest.id, unix_ms()).await {
-            warn!(%error, "the time the guest was last seen could not be stored");
+            warn!(error = error.whole(), "the time the guest was last seen could not be stored");
         }
         if self.manager.registry.leave(self.guest.id, &self.bell) {
             self.manager.events.presence(&self.guest.name, Presence::Gone, Some(end.to_string()));
@@ -291,3 +294,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
 /// Bytes read at once: two chunks, so that a deadline or a bell is served between.
 const READ_LEN: usize = 64 * 1024;
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! for guests that break one rule and keep all others.
 
 use crate::line::{Heard, Line};
+use crate::wait::comes_within;
 use doorbell_wire::handshake::{choose_version, transcript};
 use doorbell_wire::ids::{BootId, Nonce, PublicKey, SessionToken, ShortText, Signature, Tick};
 use doorbell_wire::message::action::Action;
@@ -11,11 +12,12 @@ use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome, Output
 use doorbell_wire::message::{Capabilities, Claims, FromHost, Greeting, Hello, Offer, Progress, Stage};
 use doorbell_wire::session::guest::{Guest, Owed};
 use ed25519_dalek::{Signer as _, SigningKey};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A guest's key and what it remembers between sessions.
 #[derive(Clone, Debug)]
@@ -110,8 +112,11 @@ struct Worker {
 impl Worker {
     fn run(&mut self) {
         while !self.stop.load(Ordering::Relaxed) {
-            let mut line = Line::dial(&self.door);
-            self.serve(&mut line);
+            let Ok(stream) = UnixStream::connect(&self.door) else {
+                comes_within(RETRY_IN, || self.stop.load(Ordering::Relaxed));
+                continue;
+            };
+            self.serve(&mut Line::new(stream));
         }
     }
 
@@ -175,3 +180,5 @@ pub fn succeeded(offer: &Offer) -> Acknowledgement {
         ran: None,
     }
 }
+
+const RETRY_IN: Duration = Duration::from_millis(100);

@@ -6,10 +6,11 @@ use doorbell_api::request::State;
 use doorbell_tests::daemon::{Daemon, command, uploaded};
 use doorbell_tests::guest::{Guest, Machine, await_cable, door};
 use doorbell_tests::honest::{Honest, Identity};
-use doorbell_tests::line::{Line, guest_bytes, host_bytes};
+use doorbell_tests::line::{Heard, Line, guest_bytes, host_bytes};
 use doorbell_tests::place::Place;
 use doorbell_tests::rogue::{Rogue, greeting, offer};
 use doorbell_tests::wait::{until, within};
+use doorbell_wire::error::Reason;
 use doorbell_wire::ids::{Digest, RequestId, ShortText, Signature};
 use doorbell_wire::limits::{CHUNK_LEN_MAX, FRAME_MS_MAX, HANDSHAKE_MS_MAX, SILENCE_MS_MAX};
 use doorbell_wire::message::action::{Action, Executable, Program, Run, RunParts};
@@ -25,10 +26,10 @@ use std::time::Duration;
 
 /// A manager with an honest guest and one that is not.
 struct Manor {
+    _honest: Honest,
     daemon: Daemon,
     door: PathBuf,
     rogue: Identity,
-    _honest: Honest,
     // Last: it goes when nothing uses it.
     _place: Place,
 }
@@ -42,16 +43,23 @@ impl Manor {
             daemon.add(name, &place.join(name), Some(identity.public_key()));
         }
         let honest = Honest::start(&door(&place.join("honest")), honest);
-        let manor = Self { daemon, door: door(&place.join("rogue")), rogue, _honest: honest, _place: place };
+        let manor = Self { _honest: honest, daemon, door: door(&place.join("rogue")), rogue, _place: place };
         manor.honest_is_served("nothing");
         manor
     }
 
-    /// Dials as the rogue and gives the greeting.
+    /// Dials as the rogue and gives the greeting; dials again while its own place is crowded.
     fn meet(&self) -> (Line, Greeting) {
-        let mut line = Line::dial(&self.door);
-        let FromHost::Greeting(greeting) = line.hear_host() else { panic!("the manager does not greet") };
-        (line, greeting)
+        until("the manager to greet", || {
+            let mut line = Line::dial(&self.door);
+            let Heard::Frame(frame) = line.hear() else { return None };
+            let said = FromHost::from_frame(&frame).unwrap();
+            if let FromHost::Greeting(greeting) = said {
+                return Some((line, greeting));
+            }
+            assert_eq!(said, FromHost::HostBye(Reason::OVERLOADED));
+            None
+        })
     }
 
     /// A proved session of the rogue's, up to the answer to its pull.
@@ -270,10 +278,7 @@ fn thousands_of_connections_and_of_bytes_leave_the_managers_memory_bounded() {
         line.send(&hello[..hello.len() - 1]);
     }
     manor.honest_is_served("half hellos");
-    until("the rogue's place to be free again", || {
-        let mut line = Line::dial(&manor.door);
-        matches!(line.hear_host(), FromHost::Greeting(_)).then_some(())
-    });
+    drop(manor.meet());
     let after = manor.daemon.resident_kib();
     doorbell_tests::skip::tell(&format!(
         "the manager had {before} KiB, {crowded} in the crowd, {after} after it"
@@ -386,7 +391,7 @@ fn honest_manager_is_served(rogue: &Rogue, number: u8) {
     assert_eq!(line.hear_guest(), FromGuest::Pull);
     line.order(&FromHost::Nothing);
     let mut ended = line;
-    ended.order(&FromHost::HostBye(doorbell_wire::error::Reason::GOODBYE));
+    ended.order(&FromHost::HostBye(Reason::GOODBYE));
     let _ = ended.closed_within(AT_ONCE);
 }
 

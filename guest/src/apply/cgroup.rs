@@ -123,7 +123,7 @@ impl Cgroup {
         }
     }
 
-    fn open(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
         let events = File::open(path.join("cgroup.events"))?;
         Ok(Self { path, events })
     }

@@ -108,7 +108,9 @@ impl Running {
         if let Some(pidfd) = self.pidfd.as_ref().filter(|_| !self.exited) {
             fds.push(PollFd::new(pidfd.as_fd(), PollFlags::POLLIN));
         }
-        if let Some(cgroup) = self.cgroup.as_ref().filter(|_| self.exited) {
+        // Only a program that was stopped has to be gone with all it started; an event that nobody reads
+        // would wake the loop again and again.
+        if let Some(cgroup) = self.cgroup.as_ref().filter(|_| self.exited && self.stopped.is_some()) {
             fds.push(PollFd::new(cgroup.events().as_fd(), PollFlags::POLLPRI));
         }
         fds
@@ -273,3 +275,32 @@ const BLIND_MS: u64 = 20;
 /// Bytes of one read from a pipe; the pipe's own size.
 const READ_LEN: usize = 64 * 1024;
 const READS_PER_TURN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbell_wire::ids::RequestId;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn what_a_program_left_behind_is_waited_for_by_its_output_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("cgroup.events"), "populated 1\n").unwrap();
+        let cgroup = Cgroup::open(dir.path().to_owned()).unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "sleep 1000 &"]).process_group(0).stdin(Stdio::null());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let spool = Spool::create(dir.path(), RequestId::new([1; 16])).unwrap();
+        let now = crate::clock::now();
+        let mut running = Running::new(child, spool, Some(cgroup), None, now, None);
+        while !running.exited {
+            crate::wait::until(&mut running.watched(), now.after(10_000)).unwrap();
+            assert!(running.step(now).is_none());
+        }
+        assert_eq!(running.watched().len(), 2, "the two pipes");
+        running.stopped = Some(Stop::Cancelled);
+        assert_eq!(running.watched().len(), 3, "the two pipes and the cgroup");
+        running.signal(Signal::SIGKILL);
+    }
+}

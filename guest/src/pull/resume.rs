@@ -27,8 +27,13 @@ impl Agent {
                 agent.interrupted(request, started.sequence);
             }
         }
-        let open: Vec<_> = agent.journal.history().open().into_iter().map(|(request, _)| request).collect();
-        spool::sweep(&agent.state.output(), &open);
+        // What may start again begins its output anew; what it printed before is sent to nobody.
+        let open = agent.journal.history().open().into_iter();
+        let wanted = open.filter(|(_, entry)| {
+            entry.outcome.is_some() || entry.started.as_ref().is_some_and(|started| !started.idempotent)
+        });
+        let wanted: Vec<_> = wanted.map(|(request, _)| request).collect();
+        spool::sweep(&agent.state.output(), &wanted);
         fetch::sweep(&agent.state.programs());
         agent.cgroups.iter().for_each(Cgroups::sweep);
         agent
@@ -62,3 +67,30 @@ impl Agent {
 
 /// Milliseconds that processes of an earlier run may take to go once they were killed.
 const LEFT_OVER_MS_MAX: u64 = 5_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::record::Started;
+    use doorbell_wire::ids::BootId;
+    use doorbell_wire::message::Stream;
+
+    #[test]
+    fn output_is_kept_for_an_outcome_and_not_for_a_start_that_may_come_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&dir.path().join("state")).unwrap();
+        let identity = Identity::open(&state).unwrap();
+        let mut journal = Journal::open(&state).unwrap();
+        let output = state.output();
+        for (number, idempotent) in [(1, false), (2, true)] {
+            let request = RequestId::new([number; 16]);
+            let (sequence, boot_id) = (u64::from(number).try_into().unwrap(), BootId::new([0; 16]));
+            journal.started(Started { request, sequence, idempotent, boot_id }).unwrap();
+            Spool::create(&output, request).unwrap().write(Stream::Stdout, b"half");
+        }
+        let agent = Agent::resume(state, identity, journal, None);
+        let kept = |number| Spool::left_over(&output, RequestId::new([number; 16])).totals().stdout.kept;
+        assert_eq!((kept(1), kept(2)), (4, 0));
+        assert_eq!(agent.left_over().map(|hand| hand.request), Some(RequestId::new([1; 16])));
+    }
+}

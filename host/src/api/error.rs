@@ -7,7 +7,6 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use doorbell_api::error::{ErrorBody, ErrorCode};
 use doorbell_wire::ids::InvalidId;
-use tracing::error;
 
 /// An answer that is not a success.
 #[derive(Debug)]
@@ -25,9 +24,6 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        if self.0.code == ErrorCode::Internal {
-            error!(error = self.0.message, "a call failed by a fault of the manager");
-        }
         let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, Json(self.0)).into_response()
     }
@@ -35,6 +31,9 @@ impl IntoResponse for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        if error.code() == ErrorCode::Internal {
+            tracing::error!(error = error.whole(), "a call failed by a fault of the manager");
+        }
         Self::new(error.code(), error.to_string())
     }
 }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 /// The daemon: version, protocol, where it listens.
 #[utoipa::path(get, operation_id = "info", tag = "info", path = "/v1/info", responses((status = 200, body = Info)))]
 pub(super) async fn info(State(manager): State<Arc<Manager>>) -> Result<Json<Info>, ApiError> {
-    let guests = manager.store.guests().await?;
     Ok(Json(Info {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -19,7 +18,7 @@ pub(super) async fn info(State(manager): State<Arc<Manager>>) -> Result<Json<Inf
         protocol_max: VERSION_CURRENT,
         vsock: manager.vsock.clone(),
         state_dir: manager.config.state_dir.display().to_string(),
-        guests: guests.len() as u64,
+        guests: manager.store.guest_count().await?,
         connected: manager.registry.count() as u64,
         started_at_ms: manager.started_at_ms,
     }))

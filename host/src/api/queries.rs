@@ -36,9 +36,7 @@ pub(super) async fn ask(
     let action = match new.query {
         Query::LinkList => Action::LinkList,
     };
-    bell.query(Waiting { action, answer }).map_err(|code| {
-        ApiError::new(code, format!("too many queries wait for guest {name} already; try again later"))
-    })?;
+    bell.query(Waiting { action, answer }).map_err(|code| ApiError::new(code, not_asked(&name, code)))?;
     debug!(guest = name, by = %caller.actor(), query = ?new.query, "query");
     let wait = Duration::from_millis(new.timeout_ms.unwrap_or(ANSWER_DEFAULT_MS).min(ANSWER_MAX_MS));
     match tokio::time::timeout(wait, answered).await {
@@ -55,6 +53,13 @@ pub(super) async fn ask(
             Err(ApiError::new(ErrorCode::NoAnswer, text))
         }
     }
+}
+
+fn not_asked(name: &str, code: ErrorCode) -> String {
+    if code == ErrorCode::NotConnected {
+        return format!("guest {name} went away before it was asked");
+    }
+    format!("too many queries wait for guest {name} already; try again later")
 }
 
 fn read(name: &str, acknowledgement: Acknowledgement) -> Result<Answer, ApiError> {

@@ -3,15 +3,15 @@
 //! Kept in step with the store by one task. A guest may be added before its VMM has made the directory, and
 //! a VMM may make the directory anew: the door is opened again whenever its file is not the one that was made.
 
-use super::hand_over;
+use super::socket::{inode, listen};
+use super::{enter, hand_over};
 use crate::manager::Manager;
 use crate::store::{GuestRow, Place};
 use doorbell_wire::ids::GuestId;
 use doorbell_wire::limits::MANAGER_PORT;
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,10 @@ pub async fn serve(manager: Arc<Manager>, mut stopped: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             _ = every.tick() => {}
-            () = manager.doors.refreshed() => match manager.store.guests().await {
+            () = manager.doors.refreshed() => match manager.store.guests_at_sockets().await {
                 Ok(guests) => follow(&mut doors, guests),
                 Err(error) => {
-                    warn!(%error, "the guests with hybrid sockets cannot be read");
+                    warn!(error = error.whole(), "the guests with hybrid sockets cannot be read");
                     manager.doors.refresh();
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
@@ -132,46 +132,31 @@ impl Door {
 
 async fn accept(manager: Arc<Manager>, listener: UnixListener, guest: GuestRow, path: PathBuf) {
     let met_at = path.display().to_string();
+    let mut told = false;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => match manager.store.guest(&guest.name).await {
-                Ok(current) if current.id == guest.id => hand_over(&manager, stream, current, met_at.clone()),
-                Ok(_) => return,
-                Err(error) => {
-                    warn!(guest = %guest.name, %error, "connection refused: the store cannot say who this is")
+            Ok((stream, _)) => {
+                told = false;
+                let Some((stream, entry)) = enter(&manager, stream, &met_at) else { continue };
+                match manager.store.guest_at(&guest.place).await {
+                    Ok(Some(current)) if current.id == guest.id => {
+                        hand_over(&manager, stream, current, met_at.clone(), entry);
+                    }
+                    // Removed or moved a moment ago; whoever is met here is somebody else.
+                    Ok(_) => return,
+                    Err(error) => {
+                        warn!(guest = %guest.name, error = error.whole(), "connection refused: the store cannot say who this is");
+                    }
                 }
-            },
+            }
             Err(error) => {
-                warn!(guest = %guest.name, %error, "a connection could not be accepted");
+                if !std::mem::replace(&mut told, true) {
+                    warn!(guest = %guest.name, %error, "a connection could not be accepted");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-}
-
-/// Listens on `path`; a socket there that nobody listens on is a leftover of a manager that was killed.
-fn listen(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
-    if let Ok(found) = fs::symlink_metadata(path) {
-        if !found.file_type().is_socket() {
-            return Err(io::Error::other("there is a file at that path that is not a socket; remove it"));
-        }
-        match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => {
-                return Err(io::Error::other("another process listens there; end it or use another path"));
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
-            Err(error) => return Err(error),
-        }
-    }
-    let listener = UnixListener::bind(path)?;
-    // Only the VMM's user and root may stand in for the guest's device.
-    fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    let inode = inode(path).ok_or_else(|| io::Error::other("the socket vanished as it was made"))?;
-    Ok((listener, inode))
-}
-
-fn inode(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 fn door_path(base: &Path) -> PathBuf {

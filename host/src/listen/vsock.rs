@@ -3,7 +3,7 @@
 //! Bound by the daemon at start. No AF_VSOCK socket is opened anywhere else in the manager, and none here
 //! where `/dev/vhost-vsock` is missing: what answers at such a machine's CIDs is not its own guests.
 
-use super::{hand_over, turn_away};
+use super::{enter, hand_over, turn_away};
 use crate::config::{Config, VsockMode};
 use crate::manager::Manager;
 use crate::store::{GuestRow, Place, StoreError};
@@ -86,6 +86,8 @@ pub async fn serve(manager: Arc<Manager>, door: Door, mut stopped: watch::Receiv
 async fn admit(manager: &Arc<Manager>, stream: VsockStream, peer: VsockAddr) {
     let met_at = format!("cid {}", peer.cid());
     if peer.port() > PRIVILEGED_MAX {
+        // Counted apart: whoever has no privileges there does not use up what its agent may do.
+        let Some((stream, _)) = enter(manager, stream, &format!("{met_at}, unprivileged")) else { return };
         warn!(
             met_at,
             port = peer.port(),
@@ -93,8 +95,9 @@ async fn admit(manager: &Arc<Manager>, stream: VsockStream, peer: VsockAddr) {
         );
         return turn_away(stream, Reason::NOT_PROVED);
     }
+    let Some((stream, entry)) = enter(manager, stream, &met_at) else { return };
     match find(manager, peer.cid()).await {
-        Ok(Some(guest)) => hand_over(manager, stream, guest, met_at),
+        Ok(Some(guest)) => hand_over(manager, stream, guest, met_at, entry),
         Ok(None) => {
             info!(
                 met_at,
@@ -104,7 +107,11 @@ async fn admit(manager: &Arc<Manager>, stream: VsockStream, peer: VsockAddr) {
             turn_away(stream, Reason::UNKNOWN_GUEST);
         }
         Err(error) => {
-            warn!(met_at, %error, "connection refused: the store cannot say which guest this is");
+            warn!(
+                met_at,
+                error = error.whole(),
+                "connection refused: the store cannot say which guest this is"
+            );
             turn_away(stream, Reason::INTERNAL);
         }
     }
@@ -112,8 +119,7 @@ async fn admit(manager: &Arc<Manager>, stream: VsockStream, peer: VsockAddr) {
 
 async fn find(manager: &Manager, cid: u32) -> Result<Option<GuestRow>, StoreError> {
     let Ok(cid) = GuestCid::try_from(cid) else { return Ok(None) };
-    let guests = manager.store.guests().await?;
-    Ok(guests.into_iter().find(|guest| matches!(guest.place, Place::Cid(place) if place == cid)))
+    manager.store.guest_at(&Place::Cid(cid)).await
 }
 
 const DEVICE: &str = "/dev/vhost-vsock";

@@ -19,6 +19,8 @@ pub(super) enum Hand {
         id: RequestId,
         /// Its program, if it has one to fetch.
         program: Option<Program>,
+        /// Whether it was offered in this session, so that nothing of this start has been told before.
+        fresh: bool,
     },
     /// A request of an earlier session that this manager does not have.
     Stranger,

@@ -53,6 +53,11 @@ impl Outbox {
         self.written >= self.current.len() && self.control.is_empty() && self.bulk.is_empty()
     }
 
+    /// Whether so much control waits that nothing more should be read that would be answered.
+    pub(super) const fn is_clogged(&self) -> bool {
+        self.control.len() > CONTROL_LEN_MAX
+    }
+
     /// Whether another chunk may be made: none waits.
     pub(super) fn wants_bulk(&self) -> bool {
         self.bulk.is_empty()
@@ -69,6 +74,9 @@ impl Outbox {
         bytes
     }
 }
+
+/// Far more than an honest guest's questions give in answers.
+const CONTROL_LEN_MAX: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

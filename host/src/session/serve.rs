@@ -4,13 +4,17 @@
 
 use super::{End, Hand, Session};
 use crate::judge::{Judgement, judge, random};
+use crate::store::RequestRow;
 use doorbell_api::event::Change;
 use doorbell_api::guest::Presence;
+use doorbell_api::request::State;
+use doorbell_wire::error::Reason;
 use doorbell_wire::ids::RequestId;
 use doorbell_wire::message::outcome::Acknowledgement;
 use doorbell_wire::message::{Hello, Offer, Offsets, Output, Progress, Stage, Welcome};
 use doorbell_wire::session::host::Host;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{debug, info, warn};
 
@@ -27,7 +31,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         self.entry = None;
         self.entered = true;
         self.token = Some(token);
-        self.manager.registry.enter(self.guest.id, Arc::clone(&self.bell));
+        if let Some(older) = self.manager.registry.enter(self.guest.id, Arc::clone(&self.bell)) {
+            // What the older one still reads and stores would be taken for this one's.
+            let ended = tokio::time::timeout(OLDER_MAX, older.ended()).await;
+            ended.map_err(|_| End::Fault("an older session of this guest does not end".into()))?;
+        }
+        self.check_place().await?;
         self.manager.events.presence(&self.guest.name, Presence::Connected, None);
         info!(agent = %hello.claims.agent, boot_id = %hello.claims.boot_id, "session open");
         let welcome = Welcome { token, host_time_ms: crate::time::unix_ms() };
@@ -54,7 +63,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             self.hand = Hand::Empty;
             return Ok(session.nothing()?);
         };
-        self.hand = Hand::Request { id: offer.request, program: offer.action.program().cloned() };
+        self.hand =
+            Hand::Request { id: offer.request, program: offer.action.program().cloned(), fresh: true };
         Ok(session.offer(offer)?)
     }
 
@@ -66,12 +76,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             self.hand = Hand::Stranger;
             return Ok(session.attached(None)?);
         };
-        self.hand = Hand::Request { id: request, program: None };
-        // What the guest still has in hand has started, whether or not this manager heard of it.
-        self.mark(request, Stage::Started, None).await?;
-        let kept = self.manager.outputs.lens(request).await?;
-        let from = Offsets { stdout: kept.stdout, stderr: kept.stderr };
-        let mut session = session.attached(Some(from))?;
+        self.hand = Hand::Request { id: request, program: None, fresh: false };
+        let from = self.continue_output(&row).await?;
+        let mut session = session.attached(from)?;
         if row.cancel_asked {
             session = session.cancel(request)?;
         }
@@ -80,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
 
     pub(super) fn begin_serving(&mut self, session: Host, request: RequestId) -> Result<Host, End> {
         match &self.hand {
-            Hand::Request { id, program: Some(_) } if *id == request => Ok(session),
+            Hand::Request { id, program: Some(_), .. } if *id == request => Ok(session),
             Hand::Request { .. } | Hand::Empty | Hand::Stranger | Hand::Query(_) => {
                 Err(End::Fault(format!("request {request} is served without a program")))
             }
@@ -92,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         let Some((offset, room)) = session.chunk_room().filter(|_| self.outbox.wants_bulk()) else {
             return Ok(session);
         };
-        let Hand::Request { id, program: Some(program) } = &self.hand else { return Ok(session) };
+        let Hand::Request { id, program: Some(program), .. } = &self.hand else { return Ok(session) };
         let bytes = self.manager.programs.read(program.digest, offset, room).await;
         match bytes {
             Ok(bytes) if !bytes.is_empty() => {
@@ -108,8 +115,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     }
 
     pub(super) async fn progress(&mut self, session: Host, progress: Progress) -> Result<Host, End> {
-        if let Hand::Request { id, .. } = self.hand {
-            if progress.stage == Stage::Started {
+        if let Hand::Request { id, fresh, .. } = self.hand {
+            if fresh && progress.stage == Stage::Started {
                 self.manager.outputs.forget(id).await?;
             }
             self.mark(id, progress.stage, Some(progress.at_ms)).await?;
@@ -142,6 +149,33 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         Ok(session.noted()?)
     }
 
+    /// An operator who moves or removes a guest ends the session that is entered: one that enters behind
+    /// that has to see it by itself.
+    async fn check_place(&mut self) -> Result<(), End> {
+        let found = self.manager.store.guest_at(&self.guest.place).await?;
+        if found.is_some_and(|found| found.id == self.guest.id) {
+            return Ok(());
+        }
+        let text = format!("its guest was removed, or moved from {}", self.guest.place);
+        Err(End::Refused(Reason::UNKNOWN_GUEST, text))
+    }
+
+    /// Where the output of a request that the guest still has in hand continues; `None` when its receipt is
+    /// stored, for then it has all the output it will ever have.
+    async fn continue_output(&mut self, row: &RequestRow) -> Result<Option<Offsets>, End> {
+        if row.state.is_final() {
+            return Ok(None);
+        }
+        if row.state != State::Started {
+            // It has started, and this manager did not hear of it: what is on its disk was printed by a start
+            // before that one.
+            self.manager.outputs.forget(row.id).await?;
+            self.mark(row.id, Stage::Started, None).await?;
+        }
+        let kept = self.manager.outputs.lens(row.id).await?;
+        Ok(Some(Offsets { stdout: kept.stdout, stderr: kept.stderr }))
+    }
+
     async fn mark(&mut self, id: RequestId, stage: Stage, at_ms: Option<u64>) -> Result<(), End> {
         if let Some(row) = self.manager.store.mark(self.guest.id, id, stage, at_ms).await? {
             self.manager.events.request(&row);
@@ -166,8 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         Ok(())
     }
 
-    fn tell_refused(&self, reason: doorbell_wire::error::Reason) {
-        use doorbell_wire::error::Reason;
+    fn tell_refused(&self, reason: Reason) {
         let presence = match reason {
             Reason::FENCED => Presence::Fenced,
             _ => Presence::Pending,
@@ -177,3 +210,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         }
     }
 }
+
+/// How long an older session may take for its last step, which is one of the store.
+const OLDER_MAX: Duration = Duration::from_secs(5);

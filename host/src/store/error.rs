@@ -50,7 +50,7 @@ pub enum StoreError {
         message: String,
     },
     /// A fault of the manager or its host.
-    #[error("cannot {doing}: the manager's log says why")]
+    #[error("cannot {doing}; the manager's log says why")]
     Internal {
         /// What cannot be done.
         doing: String,
@@ -72,6 +72,22 @@ impl StoreError {
             Self::NoSpace { .. } => ErrorCode::NoSpace,
             Self::Internal { .. } => ErrorCode::Internal,
         }
+    }
+
+    /// With what failed in it, for the log; whoever asked is told no more than the text.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        let mut text = if let Self::Internal { doing, .. } = self {
+            format!("cannot {doing}")
+        } else {
+            self.to_string()
+        };
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
     }
 
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
@@ -116,5 +132,17 @@ impl From<rusqlite::Error> for StoreError {
             return Self::NoSpace { doing: "write the data base".into() };
         }
         Self::internal("use the data base", source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_says_why_where_the_asker_is_sent_to_the_log() {
+        let error = StoreError::io("keep output", io::Error::from_raw_os_error(nix::libc::EIO));
+        assert_eq!(error.to_string(), "cannot keep output; the manager's log says why");
+        assert_eq!(error.whole(), "cannot keep output: Input/output error (os error 5)");
     }
 }

@@ -14,7 +14,7 @@ use doorbell_wire::ids::{GuestCid, GuestId, GuestName, PublicKey};
 use doorbell_wire::limits::MANAGER_PORT;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest as _, Sha256};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// A key's fingerprint, exactly as `ssh-keygen -l` prints it.
 #[must_use]
@@ -69,6 +69,45 @@ impl Store {
         self.read(|conn| {
             let mut rows = conn.prepare_cached(&select("TRUE ORDER BY g.name"))?;
             rows.query_and_then([], read_guest)?.collect()
+        })
+        .await
+    }
+
+    /// All guests that are met at a hybrid socket.
+    ///
+    /// # Errors
+    /// When the data base cannot be read.
+    pub async fn guests_at_sockets(&self) -> Result<Vec<GuestRow>, StoreError> {
+        self.read(|conn| {
+            let mut rows = conn.prepare_cached(&select("g.hybrid_socket IS NOT NULL"))?;
+            rows.query_and_then([], read_guest)?.collect()
+        })
+        .await
+    }
+
+    /// How many guests there are.
+    ///
+    /// # Errors
+    /// When the data base cannot be read.
+    pub async fn guest_count(&self) -> Result<u64, StoreError> {
+        self.read(|conn| {
+            let sql = "SELECT count(*) FROM guests WHERE removed_at_ms IS NULL";
+            Ok(conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// The guest that is met at a place, if there is one: one look in an index, however many guests there are.
+    ///
+    /// # Errors
+    /// When the data base cannot be read.
+    pub async fn guest_at(&self, place: &Place) -> Result<Option<GuestRow>, StoreError> {
+        let (cid, hybrid) = columns(place);
+        self.read(move |conn| {
+            let condition = if cid.is_some() { "g.cid = ?1" } else { "g.hybrid_socket = ?1" };
+            let mut rows = conn.prepare_cached(&select(condition))?;
+            let value: &dyn rusqlite::ToSql = if cid.is_some() { &cid } else { &hybrid };
+            rows.query_and_then([value], read_guest)?.next().transpose()
         })
         .await
     }
@@ -278,12 +317,13 @@ fn checked_place(place: Place) -> Result<Place, StoreError> {
 fn checked_path(what: &str, path: &Path, suffix: usize) -> Result<String, StoreError> {
     let plain: PathBuf = path.components().collect();
     let max = SOCKET_PATH_MAX.saturating_sub(suffix);
+    let is_direct = plain.is_absolute() && plain.components().all(|part| part != Component::ParentDir);
     match plain.to_str() {
-        Some(text) if plain.is_absolute() && text.len() <= max && !text.chars().any(char::is_control) => {
+        Some(text) if is_direct && text.len() <= max && !text.chars().any(char::is_control) => {
             Ok(text.to_owned())
         }
         Some(_) | None => Err(StoreError::invalid(format!(
-            "{what} {path:?} is not valid: expected an absolute path of at most {max} bytes of UTF-8 without control characters"
+            "{what} {path:?} is not valid: expected an absolute path of at most {max} bytes of UTF-8 without `..` and control characters"
         ))),
     }
 }

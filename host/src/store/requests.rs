@@ -6,7 +6,7 @@
 use super::guests::{by_name, random};
 use super::receipts::{Closing, close};
 use super::writer::Work;
-use super::{AcceptRequest, RequestFilter, RequestRow, Store, StoreError};
+use super::{AcceptRequest, GuestRow, RequestFilter, RequestRow, Store, StoreError};
 use crate::actor::Actor;
 use crate::request::{Admission, Happening, from_word, shown, summary};
 use doorbell_wire::ids::{GuestId, GuestName, RequestId, Sequence, ShortText};
@@ -137,11 +137,12 @@ fn accept(
         StoreError::invalid(format!("{} only reads: send it as a query", new.action.name()))
     })?;
     let id = new.id.map_or_else(|| random().map(RequestId::new), Ok)?;
+    let sequence = take_sequence(work, &guest)?;
     let row = RequestRow {
         id,
         guest: guest.name,
         guest_id: guest.id,
-        sequence: take_sequence(work, guest.id)?,
+        sequence,
         shown,
         state: doorbell_api::request::State::Queued,
         asked_by: by.to_owned(),
@@ -207,13 +208,23 @@ fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn take_sequence(work: &Work<'_>, guest: GuestId) -> Result<Sequence, StoreError> {
+fn take_sequence(work: &Work<'_>, guest: &GuestRow) -> Result<Sequence, StoreError> {
+    let left: bool = work
+        .conn
+        .prepare_cached("SELECT next_sequence < ?2 FROM guests WHERE id = ?1")?
+        .query_row(params![guest.id.as_bytes(), i64::MAX], |row| row.get(0))?;
+    if !left {
+        return Err(StoreError::conflict(format!(
+            "guest {0} says that it has finished every sequence there is, as only a damaged or hostile agent does:              look into it, then `doorbell guest rm {0}` and add it with a key of its own",
+            guest.name
+        )));
+    }
     let sequence: u64 = work
         .conn
         .prepare_cached(
             "UPDATE guests SET next_sequence = next_sequence + 1 WHERE id = ?1 RETURNING next_sequence - 1",
         )?
-        .query_row([guest.as_bytes()], |row| row.get(0))?;
+        .query_row([guest.id.as_bytes()], |row| row.get(0))?;
     Sequence::try_from(sequence).map_err(|error| StoreError::damaged("sequence", error))
 }
 

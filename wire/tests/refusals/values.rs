@@ -9,8 +9,8 @@ use doorbell_wire::ids::{
     Nonce, PublicKey, RequestId, Sequence, SessionToken, ShortText, Signature, Tick,
 };
 use doorbell_wire::limits::{
-    ARGS_MAX, ENV_MAX, LINK_NAME_LEN_MAX, LINKS_MAX, NAME_LEN_MAX, PATH_LEN_MAX, PROGRAM_LEN_MAX,
-    RUN_BYTES_MAX, TEXT_LEN_MAX,
+    ARGS_MAX, ENV_MAX, LINK_NAME_LEN_MAX, LINKS_MAX, NAME_LEN_MAX, PATH_LEN_MAX, PAYLOAD_LEN_MAX,
+    PROGRAM_LEN_MAX, RUN_BYTES_MAX, TEXT_LEN_MAX,
 };
 use doorbell_wire::message::action::{
     Action, Command, Executable, LinkSelector, LinkSet, Program, Run, RunParts,
@@ -280,6 +280,17 @@ fn a_number_in_a_longer_form_reads_as_the_same_value() {
     for bytes in [&[0xfe; 17][..], &[0xff]] {
         let frame = Frame { kind: Kind::Ping, payload: bytes[..bytes.len().min(16)].to_vec() };
         assert!(matches!(Message::read(&frame), Err(Malformed::Unreadable { .. })));
+    }
+}
+
+#[test]
+fn a_body_is_written_at_its_limit_and_refused_beyond() {
+    // Three bytes of length stand before the text.
+    assert_eq!(codec::encode("text", &"x".repeat(PAYLOAD_LEN_MAX - 3)).unwrap().len(), PAYLOAD_LEN_MAX);
+    for beyond in [1, 2] {
+        let error = codec::encode("text", &"x".repeat(PAYLOAD_LEN_MAX - 3 + beyond)).unwrap_err();
+        let (got, max) = ((PAYLOAD_LEN_MAX + beyond) as u64, PAYLOAD_LEN_MAX as u64);
+        assert_eq!(error, Malformed::TooLong { what: "text", got, max });
     }
 }
 

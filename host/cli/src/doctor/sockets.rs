@@ -20,12 +20,12 @@ fn hybrid(here: &Surroundings, guest: &Guest) -> Option<Finding> {
         Kind::Other => Finding::problem(
             what,
             format!("{path} is no socket"),
-            format!("remove {path} and restart doorbelld"),
+            format!("remove {path}: doorbelld makes its socket by itself then"),
         ),
         Kind::Absent => Finding::problem(
             what,
             format!("{path} is not there: the guest has nobody to dial"),
-            "see that its directory exists and doorbelld may write there, then restart doorbelld",
+            "see that its directory exists and doorbelld may write there: it makes the socket by itself then",
         ),
     })
 }

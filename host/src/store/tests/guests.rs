@@ -52,7 +52,7 @@ async fn a_socket_path_that_no_socket_can_have_is_refused() {
     let bench = Bench::new().await;
     let fits = format!("/{}", "a".repeat(102));
     let too_long = format!("{fits}a");
-    for path in ["relative/a.sock", "", "/run/\u{7}.sock", too_long.as_str()] {
+    for path in ["relative/a.sock", "/run/vm/../a.sock", "", "/run/\u{7}.sock", too_long.as_str()] {
         let new = AddGuest { place: Place::Hybrid(path.into()), ..new_guest("b", 8, None) };
         let error = bench.store.add_guest(&ROOT, new).await.unwrap_err();
         assert!(matches!(error, StoreError::Invalid { .. }), "{path:?}: {error}");
@@ -152,3 +152,27 @@ fn a_fingerprint_is_what_ssh_keygen_prints() {
 }
 
 const RFC8032_FINGERPRINT: &str = "SHA256:bbXpuKG6zhzdmnxq256TlqzFBzRl2f6OOg722cYNbU8";
+
+#[tokio::test]
+async fn a_guest_is_found_by_its_place_in_an_index() {
+    let bench = Bench::new().await;
+    let socket = Place::Hybrid("/run/vm/web-4".into());
+    let add = AddGuest { place: socket.clone(), ..new_guest("web-4", 8, None) };
+    bench.store.add_guest(&ROOT, add).await.unwrap();
+    let found = async |place: &Place| bench.store.guest_at(place).await.unwrap().map(|row| row.name);
+    assert_eq!(found(&cid(7)).await, Some(name("web-3")));
+    assert_eq!(found(&socket).await, Some(name("web-4")));
+    assert_eq!(found(&cid(9)).await, None);
+    bench.store.remove_guest(&ROOT, &name("web-3")).await.unwrap();
+    assert_eq!(found(&cid(7)).await, None);
+    assert_eq!(bench.store.guest_count().await.unwrap(), 1);
+    let plan = |column: &str| {
+        let data_base = Connection::open(bench.dir.path().join("state/doorbell.sqlite")).unwrap();
+        let sql = format!(
+            "EXPLAIN QUERY PLAN SELECT id FROM guests g WHERE g.removed_at_ms IS NULL AND g.{column} = ?1"
+        );
+        data_base.query_row(&sql, [7], |row| row.get::<_, String>(3)).unwrap()
+    };
+    assert!(plan("cid").contains("USING INDEX guests_cid"), "{}", plan("cid"));
+    assert!(plan("hybrid_socket").contains("USING INDEX guests_hybrid_socket"));
+}
