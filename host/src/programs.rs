@@ -85,6 +85,16 @@ impl Programs {
         crate::disk::blocking(move || crate::disk::read_at(&path, offset, max)).await
     }
 
+    /// Takes a program that cannot be read out of the way, beside where it was, so that it counts as missing.
+    pub async fn set_aside(&self, digest: Digest) {
+        let path = self.path(&digest);
+        let aside = path.with_extension("unreadable");
+        // On a disk that refuses this too, the guest's next fetch comes here again.
+        if let Err(error) = crate::disk::blocking(move || std::fs::rename(path, aside)).await {
+            tracing::warn!(%digest, %error, "a program that cannot be read could not be set aside");
+        }
+    }
+
     /// Whether the program is there with this length; for a thread that may block.
     pub(crate) fn has(state_dir: &Path, digest: &Digest, len: u64) -> bool {
         path_in(&dir_in(state_dir), digest).metadata().is_ok_and(|file| file.len() == len)

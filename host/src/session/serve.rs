@@ -110,7 +110,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
                 "program {} of request {id} ends at {offset} where it has {} bytes; upload it again",
                 program.digest, program.len
             ))),
-            Err(error) => Err(End::Fault(format!("program {} cannot be read: {error}", program.digest))),
+            Err(error) => {
+                // Where it stays, the same offer would fail for ever; without it the request is not retrieved.
+                let digest = program.digest;
+                self.manager.programs.set_aside(digest).await;
+                Err(End::Fault(format!(
+                    "program {digest} cannot be read and is set aside, upload it again: {error}"
+                )))
+            }
         }
     }
 

@@ -9,13 +9,15 @@ use crate::output::Outputs;
 use crate::programs::Programs;
 use crate::registry::Registry;
 use crate::store::{AcceptRequest, AddGuest, Place, Store};
+use doorbell_api::request::State;
 use doorbell_wire::handshake::transcript;
 use doorbell_wire::ids::{BootId, Nonce, PublicKey, RequestId, Signature};
 use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome, OutputTotals};
 use doorbell_wire::message::{
-    Attached, Capabilities, Claims, FromHost, Hello, Offsets, Output, Progress, Stage, Stream,
+    Attached, Capabilities, Claims, Fetch, FromHost, Hello, Offsets, Output, Progress, Stage, Stream,
 };
 use ed25519_dalek::{Signer as _, SigningKey};
+use serde_json::{Value, json};
 use tokio::io::DuplexStream;
 
 /// A manager with one approved guest.
@@ -85,7 +87,11 @@ impl Bench {
     }
 
     async fn accept(&self, idempotent: bool) -> RequestId {
-        let action = serde_json::json!({"Run": {"executable": {"InGuest": "true"}, "args": [], "env": [], "cwd": null}});
+        self.accept_run(idempotent, json!({"InGuest": "true"})).await
+    }
+
+    async fn accept_run(&self, idempotent: bool, executable: Value) -> RequestId {
+        let action = json!({"Run": {"executable": executable, "args": [], "env": [], "cwd": null}});
         let new = AcceptRequest {
             id: None,
             action: serde_json::from_value(action).unwrap(),
@@ -199,6 +205,28 @@ async fn output_of_a_start_that_was_told_is_continued() {
     peer.say(&FromGuest::Attach(request)).await;
     let from = Some(Offsets { stdout: 4, stderr: 0 });
     assert_eq!(peer.hear().await, FromHost::Attached(Attached { request, from }));
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_read_ends_its_request_and_holds_up_no_other() {
+    let bench = Bench::new().await;
+    let digest = "11".repeat(32);
+    // A directory is there and has a length, and nobody can read it as a file.
+    let place = bench.manager.config.state_dir.join("programs").join("11").join(&digest);
+    std::fs::create_dir_all(&place).unwrap();
+    let len = place.metadata().unwrap().len();
+    let unreadable =
+        bench.accept_run(false, json!({"Program": {"digest": digest, "len": len, "name": "fix"}})).await;
+    let next = bench.accept(false).await;
+    let (mut peer, token) = bench.enter(None).await;
+    peer.say(&FromGuest::Pull).await;
+    assert!(matches!(peer.hear().await, FromHost::Offer(offer) if offer.request == unreadable));
+    peer.say(&FromGuest::Fetch(Fetch { request: unreadable, offset: 0 })).await;
+    assert_eq!(peer.hear().await, FromHost::HostBye(Reason::INTERNAL));
+    let (mut peer, _) = bench.enter(Some(token)).await;
+    peer.say(&FromGuest::Pull).await;
+    assert!(matches!(peer.hear().await, FromHost::Offer(offer) if offer.request == next));
+    assert_eq!(bench.manager.store.request(unreadable).await.unwrap().state, State::NotRetrieved);
 }
 
 #[tokio::test]
