@@ -5,6 +5,7 @@
 
 use clap::Parser;
 use doorbelld::config::{Config, VsockMode};
+use nix::sys::stat::{Mode, umask};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // What is for others to open, the API's socket and the hybrid ones, gets its mode by name.
+    umask(Mode::from_bits_truncate(0o077));
     let config = match configure(&arguments) {
         Ok(config) => config,
         Err(error) => return fail(2, &error),

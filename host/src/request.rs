@@ -146,10 +146,10 @@ pub fn summary(action: &Action) -> String {
             let parts = run.parts();
             let args = parts.args.len();
             match &parts.executable {
-                Executable::InGuest(command) => format!("run {:?} with {args} arguments", command.as_str()),
+                Executable::InGuest(command) => format!("run {:?} with arguments: {args}", command.as_str()),
                 Executable::Program(program) => {
                     format!(
-                        "run program {:?} sha256:{} with {args} arguments",
+                        "run program {:?} sha256:{} with arguments: {args}",
                         program.name.as_str(),
                         program.digest
                     )
@@ -260,6 +260,6 @@ started        -              -              -              queued         inter
         let run = serde_json::json!({"Run": {"executable": {"InGuest": "passwd"}, "args": ["hunter2"],
             "env": [["TOKEN", "s3cret"]], "cwd": null}});
         let action: Action = serde_json::from_value(run).unwrap();
-        assert_eq!(summary(&action), "run \"passwd\" with 1 arguments");
+        assert_eq!(summary(&action), "run \"passwd\" with arguments: 1");
     }
 }

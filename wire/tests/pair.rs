@@ -178,7 +178,8 @@ fn a_peer_that_falls_silent_is_closed_at_its_deadline() {
     let guest = drained(guest.receive(START.after(10), FromHost::Ping(1)).unwrap());
     let guest = guest.expire(START.after(SILENCE_MS_MAX)).unwrap();
     closed_for_silence(guest.expire(START.after(SILENCE_MS_MAX + 10)), "Settling", SILENCE_MS_MAX);
-    let mut host = welcomed();
+    let mut host = welcomed().expire(START.after(HEARTBEAT_MS - 1)).unwrap();
+    assert_eq!(walk::drain_host(&mut host), [], "a heartbeat is not early");
     for beat in 1..=2 {
         assert_eq!(walk::host_wakes(&mut host), START.after(beat * HEARTBEAT_MS));
         host = host.expire(START.after(beat * HEARTBEAT_MS)).unwrap();

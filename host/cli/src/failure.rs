@@ -120,7 +120,7 @@ fn unreachable(socket: &str, source: &io::Error) -> String {
     format!("cannot reach doorbelld at {socket}: {source}; see `doorbell doctor`")
 }
 
-/// The parser's lines up to its usage, as one.
+/// The parser's lines up to its usage, as one, and the help of the command that was meant.
 fn usage_line(text: &str) -> String {
     let said: Vec<&str> = text
         .lines()
@@ -128,9 +128,18 @@ fn usage_line(text: &str) -> String {
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .filter(|line| !line.is_empty())
         .collect();
-    let line = said.join(" ").replace(" tip: ", "; ");
+    let line =
+        said.join(" ").replace(" tip: ", "; ").replace("invalid digit found in string", "not a number");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
-    format!("{line}; see `doorbell --help`")
+    let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: ")).unwrap_or("doorbell");
+    let is_word = |word: &&str| word.chars().all(|letter| letter.is_ascii_lowercase());
+    let command = usage.split(' ').take_while(is_word).collect::<Vec<_>>().join(" ");
+    let separator = if line.starts_with("unexpected argument") && usage.contains("-- ") {
+        "; the guest's command goes behind `--`"
+    } else {
+        ""
+    };
+    format!("{line}{separator}; see `{command} --help`")
 }
 
 #[cfg(test)]
@@ -158,9 +167,19 @@ mod tests {
         ] {
             let failure = refused(words);
             assert_eq!(failure.exit(), Exit::Misused);
-            assert!(failure.line().contains("see `doorbell --help`"), "{words:?}: {}", failure.line());
+            assert!(failure.line().contains("see `doorbell"), "{words:?}: {}", failure.line());
+            assert!(failure.line().ends_with("--help`"), "{words:?}: {}", failure.line());
             assert!(!failure.line().contains('\n'), "{}", failure.line());
         }
+    }
+
+    #[test]
+    fn a_bad_command_line_is_sent_to_the_help_of_its_command() {
+        let failure = refused(&["run", "web-3", "uname", "-a"]);
+        assert!(failure.line().contains("the guest's command goes behind `--`"), "{}", failure.line());
+        assert!(failure.line().ends_with("see `doorbell run --help`"), "{}", failure.line());
+        let failure = refused(&["guest", "add", "a", "--cid", "abc"]);
+        assert!(failure.line().ends_with("not a number; see `doorbell --help`"), "{}", failure.line());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::duration;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::follow::{outcome, to_the_end};
+use crate::run::must_be_connected;
 use crate::table::{Cell, Table, Tone, facts};
 use crate::text::{moment, state};
 use clap::{Args, Subcommand};
@@ -41,6 +42,9 @@ struct SwitchArgs {
     /// Do not begin it when this time has passed before its guest took it
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     expires: Option<Duration>,
+    /// Do nothing when the guest is not connected
+    #[arg(long)]
+    no_queue: bool,
     /// Why, for the receipt and the audit trail
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -69,6 +73,9 @@ pub(crate) async fn run(context: &Context, args: LinkArgs) -> Result<Exit, Failu
 }
 
 async fn switch(context: &Context, guest: &str, action: Action, args: SwitchArgs) -> Result<Exit, Failure> {
+    if args.no_queue {
+        must_be_connected(context, guest).await?;
+    }
     let new = NewRequest {
         id: args.id,
         action,

@@ -38,7 +38,7 @@ pub(crate) fn completions(context: &Context, args: &CompletionsArgs) -> Result<E
 }
 
 pub(crate) fn pages(context: &Context, args: &ManArgs) -> Result<Exit, Failure> {
-    let mut command = Cli::command();
+    let mut command = without_help(Cli::command());
     command.build();
     let mut written = Vec::new();
     write_pages(&command, &args.dir, &mut written).map_err(|error| {
@@ -52,6 +52,11 @@ pub(crate) fn pages(context: &Context, args: &ManArgs) -> Result<Exit, Failure> 
     Ok(Exit::Done)
 }
 
+/// The `help` commands say what the pages say, and have none of their own to refer to.
+fn without_help(command: Command) -> Command {
+    command.disable_help_subcommand(true).mut_subcommands(without_help)
+}
+
 /// A page for this command and for each command below it.
 fn write_pages(command: &Command, dir: &Path, written: &mut Vec<String>) -> io::Result<()> {
     let man = Man::new(command.clone())
@@ -60,7 +65,7 @@ fn write_pages(command: &Command, dir: &Path, written: &mut Vec<String>) -> io::
     let path = dir.join(man.get_filename());
     std::fs::write(&path, page(command, &man)?)?;
     written.push(path.display().to_string());
-    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+    for below in command.get_subcommands() {
         write_pages(below, dir, written)?;
     }
     Ok(())

@@ -72,7 +72,8 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failur
     outcome(&ended)
 }
 
-async fn must_be_connected(context: &Context, guest: &str) -> Result<(), Failure> {
+/// For whoever wants it done now or not at all.
+pub(crate) async fn must_be_connected(context: &Context, guest: &str) -> Result<(), Failure> {
     let presence = context.client.guest(guest).show().await?.presence;
     if presence == Presence::Connected {
         return Ok(());

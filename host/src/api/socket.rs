@@ -22,6 +22,8 @@ pub fn bind(config: &Config) -> anyhow::Result<UnixListener> {
         && !parent.exists()
     {
         DirBuilder::new().recursive(true).mode(0o755).create(parent).with_context(cannot)?;
+        // The socket's own mode says who may open it; the way to it is open whatever the umask is.
+        fs::set_permissions(parent, Permissions::from_mode(0o755)).with_context(cannot)?;
     }
     remove_leftover(path)?;
     let listener = UnixListener::bind(path).with_context(cannot)?;

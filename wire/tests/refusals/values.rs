@@ -306,6 +306,7 @@ fn a_capability_set_keeps_unknown_bits() {
     let both = Capabilities::RUN.with(Capabilities::LINK);
     assert!(both.contains(Capabilities::RUN) && both.contains(Capabilities::LINK));
     assert!(!both.contains(Capabilities::CGROUP_KILL) && !Capabilities::RUN.contains(both));
+    assert_eq!(both.with(Capabilities::RUN), both, "a bit that is there stays");
     assert_eq!(round_trip(&Capabilities(1 << 63 | 1)), Capabilities(1 << 63 | 1));
     assert_eq!(Capabilities::NAMES.iter().fold(0, |bits, (bit, _)| bits ^ bit.0), 7, "each bit has one name");
 }
