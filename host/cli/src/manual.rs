@@ -8,6 +8,7 @@ use clap::{Args, Command, CommandFactory as _};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
+use doorbell_client::api::{SOCKET_DEFAULT, SOCKET_ENV};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -83,6 +84,7 @@ fn page(command: &Command, man: &Man) -> io::Result<Vec<u8>> {
         man.render_subcommands_section(&mut text)?;
     }
     exit_status().to_writer(&mut text)?;
+    environment().to_writer(&mut text)?;
     Ok(text)
 }
 
@@ -103,6 +105,20 @@ fn exit_status() -> Roff {
         roff.text([bold(status)]);
         roff.text([roman(meaning)]);
     }
+    roff
+}
+
+fn environment() -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", ["ENVIRONMENT"]);
+    roff.control("TP", []);
+    roff.text([bold(SOCKET_ENV)]);
+    roff.text([roman(format!(
+        "the manager's socket, where --socket is not given; {SOCKET_DEFAULT} without either"
+    ))]);
+    roff.control("TP", []);
+    roff.text([bold("NO_COLOR")]);
+    roff.text([roman("no colours, on a terminal either")]);
     roff
 }
 

@@ -34,7 +34,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The world checks its invariants at every step: bulk in flight within the window, one ring (and one for
     /// each heartbeat) between pulls, both halves drained; and in the end nothing is lost or started twice.

@@ -147,7 +147,7 @@ async fn compare(bench: &Bench, model: &[Believed]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.div_ceil(5), ..ProptestConfig::default() })]
 
     #[test]
     fn requests_live_as_the_model_says(steps in steps()) {
