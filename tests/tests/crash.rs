@@ -148,17 +148,18 @@ fn the_guest_reset_at_each_station_loses_nothing_and_runs_nothing_twice() {
     a_start_nobody_heard_of_is_not_repeated(&pair);
 }
 
-/// Only the guest's journal knows of this start: the channel is held from the offer on. The program is met in
-/// its middle, so that no outcome is on disk either.
+/// Only the guest's journal knows of this start: nothing the guest says behind its pull arrives. The program is
+/// met in its middle, so that no outcome is on disk either.
 fn a_start_nobody_heard_of_is_not_repeated(pair: &Pair) {
     let boots = pair.guest.boots();
     pair.proxy.await_quiet();
-    pair.proxy.arm(|frame| if frame.kind == Kind::Offer { Verdict::HoldNext } else { Verdict::Pass });
+    pair.proxy.arm(|frame| if frame.kind == Kind::Pull { Verdict::HoldNext } else { Verdict::Pass });
     let repeated = format!("grep -q \"$DOORBELL_REQUEST\" {LOG} && exit 9");
     let script = format!("{repeated}; {EFFECT}; echo \"began $DOORBELL_REQUEST\" >/dev/console; sleep 600");
     let id = pair.daemon.submit("web-3", sh(&script)).id;
-    pair.proxy.await_reached("offered");
+    pair.proxy.await_reached("pulled");
     until("the effect", || pair.guest.console().contains(&format!("began {id}")).then_some(()));
+    assert_eq!(pair.daemon.request(&id).state, State::Offered, "the manager has not heard of the start");
     pair.guest.reset();
     pair.proxy.cut();
     pair.guest.await_boot(boots + 1);
