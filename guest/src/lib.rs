@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod decide;
 pub mod dial;
+pub mod ended;
 pub mod fetch;
 mod hand;
 pub mod identity;

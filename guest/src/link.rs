@@ -4,71 +4,19 @@
 //! is bounded, and after the first wrong byte the connection is over. Works on any byte stream; the real one
 //! is a vsock socket.
 
-use crate::identity::ProofError;
+use crate::ended::Ended;
 use crate::lanes::Lanes;
 use crate::pull::Agent;
-use doorbell_wire::error::{Malformed, Reason, SessionError};
+use doorbell_wire::error::Reason;
 use doorbell_wire::frame::Deframer;
 use doorbell_wire::ids::Tick;
-use doorbell_wire::limits::{FRAME_MS_MAX, WRITE_MS_MAX};
+use doorbell_wire::limits::FRAME_MS_MAX;
 use doorbell_wire::message::{FromGuest, FromHost};
 use doorbell_wire::session::guest::{Guest, Owed};
 use nix::poll::{PollFd, PollFlags};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use tracing::info;
-
-/// Why a connection is over.
-#[derive(Debug, thiserror::Error)]
-pub enum Ended {
-    /// The manager closed it.
-    #[error("manager closed the connection")]
-    Closed,
-    /// A frame began and did not end.
-    #[error("a frame of the manager was not whole after {FRAME_MS_MAX} ms")]
-    HalfFrame,
-    /// The manager takes nothing.
-    #[error("manager took no bytes for {WRITE_MS_MAX} ms")]
-    Stuck,
-    /// The kernel refused.
-    #[error("cannot {verb} the manager")]
-    Io {
-        /// What was tried.
-        verb: &'static str,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// The greeting could not be answered.
-    #[error(transparent)]
-    Proof(#[from] ProofError),
-    /// A rule was broken, or the manager said goodbye.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// This agent is to stop.
-    #[error("agent stops")]
-    Stopped,
-}
-
-impl Ended {
-    /// What the manager is told, if it is there to hear it.
-    #[must_use]
-    pub const fn reason(&self) -> Option<Reason> {
-        match self {
-            Self::Closed | Self::Io { .. } | Self::Stuck => None,
-            Self::HalfFrame => Some(Reason::SILENT),
-            Self::Proof(_) => Some(Reason::INTERNAL),
-            Self::Session(error) => error.reason(),
-            Self::Stopped => Some(Reason::GOODBYE),
-        }
-    }
-}
-
-impl From<Malformed> for Ended {
-    fn from(malformed: Malformed) -> Self {
-        Self::Session(malformed.into())
-    }
-}
 
 /// A connection and its session.
 #[derive(Debug)]

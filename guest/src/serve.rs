@@ -5,7 +5,8 @@
 
 use crate::clock::now;
 use crate::dial::{Dial, DialError, source_port};
-use crate::link::{Ended, Link};
+use crate::ended::Ended;
+use crate::link::Link;
 use crate::modules::Modules;
 use crate::pull::Agent;
 use crate::retry::Retry;

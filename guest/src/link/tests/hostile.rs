@@ -3,7 +3,8 @@
 use super::manager::Script;
 use super::rig::Rig;
 use crate::clock::now;
-use crate::link::{Ended, Link};
+use crate::ended::Ended;
+use crate::link::Link;
 use doorbell_wire::error::{Malformed, Misbehaved, Reason, SessionError};
 use doorbell_wire::frame::{Deframer, Frame};
 use doorbell_wire::ids::Nonce;

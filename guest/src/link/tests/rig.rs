@@ -5,9 +5,10 @@
 use super::manager::{Manager, Script};
 use crate::apply::cgroup::Cgroups;
 use crate::clock::now;
+use crate::ended::Ended;
 use crate::identity::Identity;
 use crate::journal::Journal;
-use crate::link::{Ended, Link};
+use crate::link::Link;
 use crate::pull::Agent;
 use crate::state::StateDir;
 use doorbell_wire::ids::{Digest, RequestId, Tick};
