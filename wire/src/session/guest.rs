@@ -229,14 +229,7 @@ impl Guest {
             State::Fetching { next, len, .. } if next < len => {
                 silence.min((self.since.after(FETCH_MS_MAX), FETCH_MS_MAX))
             }
-            State::Settling
-            | State::Attaching { .. }
-            | State::Pulling
-            | State::Idle
-            | State::Deciding { .. }
-            | State::Fetching { .. }
-            | State::Applying { .. }
-            | State::Acking { .. } => silence,
+            open!() => silence,
         }
     }
 
