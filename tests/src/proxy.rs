@@ -3,7 +3,10 @@
 //!
 //! Used by tests of crashes and of damaged bytes. It knows frames and no meaning.
 
+use crate::daemon::Daemon;
+use crate::guest::{Guest, Machine, door};
 use crate::line::bytes;
+use crate::place::Place;
 use crate::wait::until;
 use doorbell_wire::frame::{Deframer, Frame};
 use doorbell_wire::message::Kind;
@@ -58,6 +61,17 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Proxy {
+    /// Adds a guest to the manager, boots it with a proxy between the two, and has it approved.
+    #[must_use]
+    pub fn between(daemon: &Daemon, place: &Place, name: &str) -> (Self, Guest) {
+        let behind = place.join("behind");
+        daemon.add(name, &behind, None);
+        let proxy = Self::start(&door(&Guest::socket_of(place, name)), &door(&behind));
+        let guest = Guest::boot(place, name, &Machine::default());
+        daemon.approve(&guest);
+        (proxy, guest)
+    }
+
     /// Listens at `door` and passes on to `manager`.
     #[must_use]
     pub fn start(door: &Path, manager: &Path) -> Self {

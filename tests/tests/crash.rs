@@ -11,7 +11,7 @@
 
 use doorbell_api::request::{Action, NewRequest, ProgramRef, State};
 use doorbell_tests::daemon::{Daemon, new_request, sh, uploaded};
-use doorbell_tests::guest::{Guest, Machine, door};
+use doorbell_tests::guest::{Guest, Machine};
 use doorbell_tests::place::Place;
 use doorbell_tests::proxy::{Proxy, Verdict};
 use doorbell_tests::skip::tell;
@@ -71,11 +71,7 @@ impl Pair {
     fn new() -> Self {
         let place = Place::new();
         let daemon = Daemon::start(&place);
-        let behind = place.join("behind");
-        daemon.add("web-3", &behind, None);
-        let proxy = Proxy::start(&door(&Guest::socket_of(&place, "web-3")), &door(&behind));
-        let guest = Guest::boot(&place, "web-3", &Machine::default());
-        daemon.approve(&guest);
+        let (proxy, guest) = Proxy::between(&daemon, &place, "web-3");
         let mut bytes = format!("#!/bin/sh\n{EFFECT}\nexit 0\n").into_bytes();
         // More than one window of chunks, so that a fetch can be met in the middle.
         bytes.resize(400_000, b'#');

@@ -7,7 +7,7 @@ use doorbell_api::request::State;
 use doorbell_client::{ClientError, PROGRAM_LEN_MAX, Stream};
 use doorbell_tests::command::Doorbell;
 use doorbell_tests::daemon::{Daemon, uploaded};
-use doorbell_tests::guest::{Guest, Machine, door};
+use doorbell_tests::guest::Machine;
 use doorbell_tests::place::{Place, files_below};
 use doorbell_tests::proxy::{Proxy, Verdict};
 use doorbell_tests::wait::on;
@@ -105,11 +105,7 @@ fn a_bit_flipped_in_the_store_is_refused_by_the_guest_with_both_digests() {
 fn a_bit_flipped_on_the_way_ends_the_connection_and_the_program_still_runs_once() {
     let place = Place::new();
     let daemon = Daemon::start(&place);
-    let behind = place.join("behind");
-    daemon.add("web-3", &behind, None);
-    let proxy = Proxy::start(&door(&Guest::socket_of(&place, "web-3")), &door(&behind));
-    let guest = Guest::boot(&place, "web-3", &Machine::default());
-    daemon.approve(&guest);
+    let (proxy, guest) = Proxy::between(&daemon, &place, "web-3");
 
     let says = "ran >>/var/lib/doorbell-agent/effects.log; echo whole";
     let program = daemon.upload("patch.sh", script_of(300_000, says));
