@@ -7,15 +7,20 @@ use doorbell_wire::frame::{Deframer, Frame};
 use doorbell_wire::ids::{
     BootId, Digest, Nonce, PublicKey, RequestId, SessionToken, ShortText, Signature, Tick,
 };
-use doorbell_wire::limits::{BULK_WINDOW, HEADER_LEN, OUTPUT_LEN_MAX, PAYLOAD_LEN_MAX, PROGRAM_LEN_MAX};
-use doorbell_wire::message::action::{Action, Command, Executable, Program, Run, RunParts};
+use doorbell_wire::limits::{
+    BULK_WINDOW, FILE_LEN_MAX, HANDS_MAX, HEADER_LEN, INPUT_WINDOW, OUTPUT_LEN_MAX, PAYLOAD_LEN_MAX,
+};
+use doorbell_wire::message::action::{
+    Action, Command, Executable, Form, Input, Limits, Payload, Put, Run, RunParts, Window,
+};
 use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome, OutputTotals};
 use doorbell_wire::message::{
-    Attached, Capabilities, Chunk, Claims, Credit, Fetch, FromGuest, FromHost, Greeting, Hello, Kind, Offer,
-    Offsets, Output, Progress, Stage, Stream, Welcome,
+    self, Attach, Attached, Capabilities, Chunk, Claims, Credit, Fetch, FromGuest, FromHost, Greeting, Hello,
+    InputCredit, InputEnd, Kind, Offer, Offsets, Output, Progress, Resize, Spooled, Stage, Stream, Welcome,
 };
 use doorbell_wire::session::guest::{Guest, Owed as GuestOwed};
 use doorbell_wire::session::host::{Host, Owed as HostOwed};
+use std::collections::BTreeMap;
 
 /// Any bytes in any pieces: no panic, a bounded buffer, the same frames and the same end for all pieces; and
 /// what reads as a message is written as one that reads the same.
@@ -108,16 +113,25 @@ struct HostBook {
     output: u64,
     rings: u64,
     pings: u64,
-    printed: [Option<u64>; 2],
+    /// By request: where each stream stands, what of its output awaits credit, what of its input waits.
+    printed: BTreeMap<RequestId, [Option<u64>; 2]>,
+    due: BTreeMap<RequestId, u64>,
+    input: BTreeMap<RequestId, u64>,
 }
 
 impl HostBook {
     fn heard(&mut self, message: &FromGuest) {
         match message {
             FromGuest::Pull => (self.rings, self.pings) = (0, 0),
-            FromGuest::Fetch(_) => self.chunks = 0,
             FromGuest::ChunkCredit(credit) => {
                 self.chunks = self.chunks.saturating_sub(u64::from(credit.bytes))
+            }
+            FromGuest::Attach(attach) => {
+                self.input.insert(attach.request, attach.input.saturating_sub(attach.taken));
+            }
+            FromGuest::InputCredit(credit) => {
+                let waits = self.input.entry(credit.request).or_default();
+                *waits = waits.saturating_sub(u64::from(credit.bytes));
             }
             _ => {}
         }
@@ -127,6 +141,9 @@ impl HostBook {
         loop {
             match host.poll() {
                 HostOwed::Wait(tick) => {
+                    assert!(host.in_hand().count() <= HANDS_MAX, "more in hand than there are hands");
+                    let due: u64 = self.due.values().sum();
+                    assert_eq!(due, self.output, "output and its credit");
                     return assert!(tick >= now || !host.is_open(), "{tick:?} lies before {now:?}");
                 }
                 HostOwed::Send(message) => {
@@ -139,6 +156,7 @@ impl HostBook {
                 | HostOwed::Attach(_)
                 | HostOwed::Serve(_)
                 | HostOwed::Progress(_)
+                | HostOwed::InputTaken(_)
                 | HostOwed::Store(_) => {}
             }
         }
@@ -147,10 +165,22 @@ impl HostBook {
     fn sent(&mut self, message: &FromHost) {
         match message {
             FromHost::Chunk(chunk) => self.chunks += chunk.bytes.len() as u64,
-            FromHost::OutputCredit(credit) => self.output -= u64::from(credit.bytes),
+            FromHost::OutputCredit(spooled) => {
+                self.output -= u64::from(spooled.bytes);
+                *self.due.entry(spooled.request).or_default() -= u64::from(spooled.bytes);
+            }
+            FromHost::Input(input) => {
+                let waits = self.input.entry(input.request).or_default();
+                *waits += input.bytes.len() as u64;
+                assert!(*waits <= u64::from(INPUT_WINDOW), "{waits} bytes of input wait");
+            }
+            FromHost::Noted(request) => {
+                assert_eq!(self.due.remove(request).unwrap_or(0), 0, "credit is lost with its request");
+                self.printed.remove(request);
+                self.input.remove(request);
+            }
             FromHost::Ping(_) => self.pings += 1,
             FromHost::Ring => self.rings += 1,
-            FromHost::Offer(_) | FromHost::Attached(_) => self.printed = [None; 2],
             _ => {}
         }
         assert!(self.chunks <= u64::from(BULK_WINDOW), "{} program bytes in flight", self.chunks);
@@ -158,12 +188,14 @@ impl HostBook {
     }
 
     fn spool(&mut self, output: &Output) {
-        let place = &mut self.printed[usize::from(output.stream == Stream::Stderr)];
+        let places = self.printed.entry(output.request).or_default();
+        let place = &mut places[usize::from(output.stream == Stream::Stderr)];
         assert!(place.is_none_or(|end| end == output.offset), "output has a gap");
         let end = output.offset + output.bytes.len() as u64;
         *place = Some(end);
         assert!(end <= OUTPUT_LEN_MAX, "a stream of {end} bytes");
         self.output += output.bytes.len() as u64;
+        *self.due.entry(output.request).or_default() += output.bytes.len() as u64;
         assert!(self.output <= u64::from(BULK_WINDOW), "{} output bytes in flight", self.output);
     }
 }
@@ -174,43 +206,58 @@ struct GuestBook {
     pulls: u64,
     causes: u64,
     chunks: u64,
-    staged: u64,
     output: u64,
+    /// By request: how much of its payload is staged, and how much of its input waits.
+    staged: BTreeMap<RequestId, u64>,
+    input: BTreeMap<RequestId, u64>,
 }
 
 impl GuestBook {
     fn heard(&mut self, message: &FromHost) {
         match message {
             FromHost::Ring | FromHost::Noted(_) | FromHost::Welcome(_) => self.causes += 1,
-            FromHost::OutputCredit(credit) => {
-                self.output = self.output.saturating_sub(u64::from(credit.bytes))
+            FromHost::OutputCredit(spooled) => {
+                self.output = self.output.saturating_sub(u64::from(spooled.bytes))
             }
+            FromHost::Chunk(chunk) => self.chunks += chunk.bytes.len() as u64,
             _ => {}
         }
     }
 
     fn drain(&mut self, guest: &mut Guest, now: Tick) {
         let mut owed = 0;
+        assert!(self.chunks <= u64::from(BULK_WINDOW), "{} program bytes in flight", self.chunks);
         loop {
             owed += 1;
             match guest.poll() {
-                GuestOwed::Wait(tick) => return assert!(tick >= now || guest.state() != "Idle"),
+                GuestOwed::Wait(tick) => return assert!(tick >= now || guest.state() != "Working"),
                 GuestOwed::Send(message) => {
                     self.sent(&message);
                     assert!(message.to_frame().is_ok(), "{message:?} cannot be written");
                 }
                 GuestOwed::Stage(chunk) => {
-                    assert_eq!(chunk.offset, self.staged, "staged bytes have a gap");
-                    self.staged += chunk.bytes.len() as u64;
-                    self.chunks += chunk.bytes.len() as u64;
-                    assert!(self.staged <= PROGRAM_LEN_MAX && self.chunks <= u64::from(BULK_WINDOW));
+                    let staged = self.staged.entry(chunk.request).or_default();
+                    assert_eq!(chunk.offset, *staged, "staged bytes have a gap");
+                    *staged += chunk.bytes.len() as u64;
+                    assert!(*staged <= FILE_LEN_MAX, "{staged} bytes staged");
+                }
+                GuestOwed::Input(input) => {
+                    let waits = self.input.entry(input.request).or_default();
+                    *waits += input.bytes.len() as u64;
+                    assert!(*waits <= u64::from(INPUT_WINDOW), "{waits} bytes of input wait");
+                }
+                GuestOwed::Forget(request) => {
+                    self.staged.remove(&request);
+                    self.input.remove(&request);
                 }
                 GuestOwed::Introduce(_)
                 | GuestOwed::Welcomed(_)
-                | GuestOwed::Attached(_)
+                | GuestOwed::Attached(..)
                 | GuestOwed::Offered(_)
-                | GuestOwed::Cancel(_)
-                | GuestOwed::Forget(_) => {}
+                | GuestOwed::InputEnd(_)
+                | GuestOwed::Resize(_)
+                | GuestOwed::Spooled(_)
+                | GuestOwed::Cancel(_) => {}
             }
             assert!(owed < 4, "one step owes {owed} things");
         }
@@ -219,7 +266,15 @@ impl GuestBook {
     fn sent(&mut self, message: &FromGuest) {
         match message {
             FromGuest::Pull => self.pulls += 1,
-            FromGuest::Fetch(_) => (self.staged, self.chunks) = (0, 0),
+            FromGuest::Fetch(fetch) => {
+                self.staged.insert(fetch.request, fetch.offset);
+            }
+            FromGuest::Attach(attach) => {
+                self.input.insert(attach.request, attach.input - attach.taken);
+            }
+            FromGuest::InputCredit(credit) => {
+                *self.input.entry(credit.request).or_default() -= u64::from(credit.bytes)
+            }
             FromGuest::ChunkCredit(credit) => self.chunks -= u64::from(credit.bytes),
             FromGuest::Output(output) => self.output += output.bytes.len() as u64,
             _ => {}
@@ -235,23 +290,40 @@ fn host_call(
     from: &mut Source<'_>,
     book: &mut HostBook,
 ) -> Result<Host, doorbell_wire::error::SessionError> {
-    match step % 10 {
+    match step % 14 {
         0 => host.welcome(Welcome { token: SessionToken::new([2; 32]), host_time_ms: 0 }),
         1 => host.ring(),
         2 => host.offer(offer(from)),
         3 => host.nothing(),
-        4 => host.attached(from.flag().then(|| Offsets { stdout: from.place(), stderr: from.place() })),
+        4 => {
+            let request = from.request();
+            let place = from.flag().then(|| Offsets { stdout: from.place(), stderr: from.place() });
+            host.attached(request, place, from.place())
+        }
         5 => match host.chunk_room() {
-            Some((_, room)) => host.chunk(vec![0; from.len().clamp(1, room)]),
+            Some((request, _, room)) => host.chunk(request, vec![0; from.len().clamp(1, room)]),
             None => Ok(host),
         },
-        6 => match u32::try_from(book.output).unwrap_or(0) {
-            0 => Ok(host),
-            held => host.spooled(u32::try_from(from.len()).unwrap_or(1).clamp(1, held)),
+        6 => match book.due.iter().find(|(_, due)| **due > 0) {
+            Some((&request, &due)) => {
+                let bytes = u32::try_from(from.len()).unwrap_or(1).clamp(1, u32::try_from(due).unwrap_or(1));
+                host.spooled(request, Stream::Stdout, 0, bytes)
+            }
+            None => Ok(host),
         },
         7 => host.cancel(from.request()),
-        8 => host.noted(),
-        _ => host.chunk(vec![0; from.len()]),
+        8 => host.noted(from.request()),
+        9 => {
+            let request = from.request();
+            match host.input_room(request) {
+                Some((_, room)) => host.input(request, vec![0; from.len().clamp(1, room)]),
+                None => Ok(host),
+            }
+        }
+        10 => host.input_end(from.request()),
+        11 => host.resize(resize(from)),
+        12 => host.input(from.request(), vec![0; from.len()]),
+        _ => host.chunk(from.request(), vec![0; from.len()]),
     }
 }
 
@@ -261,37 +333,42 @@ fn guest_call(
     step: u8,
     from: &mut Source<'_>,
 ) -> Result<Guest, doorbell_wire::error::SessionError> {
-    match step % 9 {
+    match step % 10 {
         0 => guest.introduce(hello()),
         1 => guest.pull(),
-        2 => guest.attach(from.request()),
-        3 => guest.fetch(now),
+        2 => guest.attach(from.request(), from.place(), from.place()),
+        3 => guest.fetch(now, from.request(), from.place()),
         4 => guest.staged(u32::try_from(from.len()).unwrap_or(1)),
-        5 => guest.apply(),
+        5 => guest.apply(from.request()),
         6 => guest.progress(progress(from)),
         7 => guest.output(output(from)),
+        8 => guest.input_taken(from.request(), u32::try_from(from.len()).unwrap_or(1)),
         _ => guest.acknowledge(acknowledgement(from)),
     }
 }
 
 fn from_guest(step: u8, from: &mut Source<'_>) -> Option<FromGuest> {
-    Some(match step % 11 {
+    Some(match step % 12 {
         0 => FromGuest::Hello(Box::new(hello())),
         1 => FromGuest::Pull,
         2 => FromGuest::Fetch(Fetch { request: from.request(), offset: from.place() }),
         3 => FromGuest::ChunkCredit(Credit { bytes: u32::try_from(from.len()).ok()? }),
-        4 => FromGuest::Attach(from.request()),
+        4 => FromGuest::Attach(Attach { request: from.request(), input: from.place(), taken: from.place() }),
         5 => FromGuest::Progress(progress(from)),
         6 => FromGuest::Output(output(from)),
         7 => FromGuest::Acknowledge(Box::new(acknowledgement(from))),
         8 => FromGuest::Pong(u64::from(from.byte()?)),
         9 => FromGuest::GuestBye(Reason(u16::from(from.byte()?))),
+        10 => FromGuest::InputCredit(InputCredit {
+            request: from.request(),
+            bytes: u32::try_from(from.len()).ok()?,
+        }),
         _ => FromGuest::from_frame(&raw(from)?).ok()?,
     })
 }
 
 fn from_host(step: u8, from: &mut Source<'_>) -> Option<FromHost> {
-    Some(match step % 13 {
+    Some(match step % 16 {
         0 => FromHost::Ring,
         1 => FromHost::Greeting(Greeting { version_max: u16::from(from.byte()? & 1), ..greeting() }),
         2 => FromHost::Welcome(Welcome { token: SessionToken::new([2; 32]), host_time_ms: 0 }),
@@ -302,7 +379,12 @@ fn from_host(step: u8, from: &mut Source<'_>) -> Option<FromHost> {
             offset: from.place(),
             bytes: vec![0; from.len()],
         }),
-        6 => FromHost::OutputCredit(Credit { bytes: u32::try_from(from.len()).ok()? }),
+        6 => FromHost::OutputCredit(Spooled {
+            request: from.request(),
+            stream: from.stream(),
+            end: from.place(),
+            bytes: u32::try_from(from.len()).ok()?,
+        }),
         7 => {
             let request = from.request();
             let place = from.flag().then(|| Offsets { stdout: from.place(), stderr: from.place() });
@@ -312,6 +394,13 @@ fn from_host(step: u8, from: &mut Source<'_>) -> Option<FromHost> {
         9 => FromHost::Cancel(from.request()),
         10 => FromHost::Ping(u64::from(from.byte()?)),
         11 => FromHost::HostBye(Reason(u16::from(from.byte()?))),
+        12 => FromHost::Input(message::Input {
+            request: from.request(),
+            offset: from.place(),
+            bytes: vec![0; from.len()],
+        }),
+        13 => FromHost::InputEnd(InputEnd { request: from.request(), len: from.place() }),
+        14 => FromHost::Resize(resize(from)),
         _ => FromHost::from_frame(&raw(from)?).ok()?,
     })
 }
@@ -339,9 +428,18 @@ impl Source<'_> {
         self.byte().is_some_and(|byte| byte & 1 == 1)
     }
 
-    /// One of two requests.
+    /// One of a few requests, and now and then one of as many as fill every hand.
     fn request(&mut self) -> RequestId {
-        RequestId::new([self.byte().unwrap_or(0) & 1; 16])
+        RequestId::new(
+            [match self.byte().unwrap_or(0) {
+                few @ 0..=223 => few & 3,
+                many => many & 31,
+            }; 16],
+        )
+    }
+
+    fn stream(&mut self) -> Stream {
+        if self.flag() { Stream::Stderr } else { Stream::Stdout }
     }
 
     fn len(&mut self) -> usize {
@@ -396,7 +494,8 @@ fn hello() -> Hello {
         token: None,
         capabilities: Capabilities::RUN,
         agent: text(),
-        low_water: 0,
+        sequence_max: 0,
+        clock_us: 0,
     };
     Hello { claims, proof: Signature::new([6; 64]) }
 }
@@ -404,15 +503,32 @@ fn hello() -> Hello {
 fn offer(from: &mut Source<'_>) -> Offer {
     let request = from.request();
     let len = from.place();
-    let executable = match len {
-        0 => Executable::InGuest(Command::try_from("true".to_owned()).expect("a command")),
-        _ => Executable::Program(
-            Program::new(Digest::new([7; 32]), len, text()).expect("a program within its limit"),
-        ),
+    let action = if len == 0 { run(from) } else { put(len) };
+    let floor = u64::from(from.flag());
+    Offer { request, sequence: None, floor, action, timeout_ms: None, idempotent: false }
+}
+
+fn run(from: &mut Source<'_>) -> Action {
+    let executable = Executable::InGuest(Command::try_from("true".to_owned()).expect("a command"));
+    let input = match from.byte().unwrap_or(0) & 3 {
+        0 => Input::None,
+        1 => Input::Terminal(Window { rows: 0, columns: 0 }),
+        _ => Input::Stream,
     };
-    let parts = RunParts { executable, args: Vec::new(), env: Vec::new(), cwd: None };
-    let action = Action::Run(Run::try_from(parts).expect("a start within its limits"));
-    Offer { request, sequence: None, action, timeout_ms: None, idempotent: false }
+    let limits = Limits { output_len_max: from.place(), ..Limits::default() };
+    let (args, env, cwd, user) = (Vec::new(), Vec::new(), None, None);
+    let parts = RunParts { executable, args, env, cwd, user, input, limits };
+    Action::Run(Run::try_from(parts).expect("a start within its limits"))
+}
+
+fn put(len: u64) -> Action {
+    let payload = Payload::new(Digest::new([7; 32]), len).expect("a payload within its limit");
+    let path = "/f".parse().expect("a path");
+    Action::Put(Put { path, payload, form: Form::File, mode: None, owner: None })
+}
+
+fn resize(from: &mut Source<'_>) -> Resize {
+    Resize { request: from.request(), window: Window { rows: 24, columns: 80 } }
 }
 
 fn progress(from: &mut Source<'_>) -> Progress {
@@ -422,11 +538,11 @@ fn progress(from: &mut Source<'_>) -> Progress {
         2 => Stage::Journalled,
         _ => Stage::Started,
     };
-    Progress { request: from.request(), stage, at_ms: 0 }
+    Progress { request: from.request(), stage, at_us: 0 }
 }
 
 fn output(from: &mut Source<'_>) -> Output {
-    let stream = if from.flag() { Stream::Stderr } else { Stream::Stdout };
+    let stream = from.stream();
     Output { request: from.request(), stream, offset: from.place(), bytes: vec![0; from.len()] }
 }
 

@@ -160,12 +160,50 @@ pub enum Misbehaved {
         /// The state that was waiting for something else.
         state: &'static str,
     },
-    /// A frame speaks of another request than the one in hand.
-    #[error("{frame} names another request than the one in hand")]
+    /// A frame speaks of a request that is not in hand, or not as far as that.
+    #[error("{frame} names a request that is not in hand for it")]
     WrongRequest {
         /// The frame.
         frame: &'static str,
     },
+    /// A request is offered or attached that is in hand already.
+    #[error("a request came that is in hand already")]
+    OfferedTwice,
+    /// More requests in hand than there may be.
+    #[error("a request more than the {max} that may be in hand")]
+    HandsFull {
+        /// The limit.
+        max: usize,
+    },
+    /// The manager tells of more output than it was sent.
+    #[error("OUTPUT_CREDIT tells of {got} bytes of a stream where {sent} were sent")]
+    StoredUnsent {
+        /// What it tells of.
+        got: u64,
+        /// What was sent.
+        sent: u64,
+    },
+    /// An offer that would settle its own sequence, or more.
+    #[error("OFFER has floor {got} where at most {max} leaves its own sequence")]
+    FloorTooHigh {
+        /// The floor.
+        got: u64,
+        /// The request's own sequence, or the highest there is for a query.
+        max: u64,
+    },
+    /// A program cannot have taken more of its input than came, nor may more wait for it than the window.
+    #[error("ATTACH tells of {input} bytes of input and {taken} taken where at most {window} can wait")]
+    InputImpossible {
+        /// Bytes that came.
+        input: u64,
+        /// Bytes that were taken.
+        taken: u64,
+        /// The window.
+        window: u32,
+    },
+    /// Input behind its own end.
+    #[error("INPUT goes on behind its end")]
+    InputEnded,
 }
 
 /// Both sides are well-formed and share no protocol version.

@@ -28,8 +28,26 @@ pub const BULK_WINDOW: u32 = 128 * 1024;
 
 /// Bytes of the largest program. Bounds the disk a request can take in the guest before it is verified.
 pub const PROGRAM_LEN_MAX: u64 = 64 * 1024 * 1024;
-/// Output bytes of one stream of one request that the guest spools; more is dropped and counted.
-pub const OUTPUT_LEN_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of the largest file or archive that is put into a guest. Bounds the disk it can take there.
+pub const FILE_LEN_MAX: u64 = 16 * 1024 * 1024 * 1024;
+/// Output bytes that are kept of one stream of one request, at most; a request asks for as much or less.
+pub const OUTPUT_LEN_MAX: u64 = 16 * 1024 * 1024 * 1024;
+/// Output bytes that are kept of one stream where a request does not say; more is dropped and counted.
+pub const OUTPUT_LEN_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Output bytes of one stream that the guest keeps behind what the manager has stored: more than what a
+/// manager can lose of it when its host goes down.
+pub const OUTPUT_BEHIND: u64 = 32 * 1024 * 1024;
+/// Input bytes of one request, at most. Bounds the manager's disk.
+pub const INPUT_LEN_MAX: u64 = 16 * 1024 * 1024 * 1024;
+/// Input bytes of one request in flight before its program has taken them.
+pub const INPUT_WINDOW: u32 = 64 * 1024;
+
+/// Requests of one guest in hand at once: running, on their way, or waiting for their receipt.
+pub const HANDS_MAX: usize = 16;
+/// Ordinary requests of one guest that run at once, at most.
+pub const CONCURRENCY_MAX: u8 = 8;
+/// Urgent requests of one guest that run beside the ordinary ones, at most.
+pub const URGENT_MAX: usize = 4;
 
 /// Bytes of a guest's name.
 pub const NAME_LEN_MAX: usize = 63;
@@ -73,4 +91,5 @@ const _: () = assert!(CHUNK_LEN_MAX < PAYLOAD_LEN_MAX, "a chunk and its head mus
 const _: () = assert!(CHUNK_LEN_MAX as u64 * 2 <= BULK_WINDOW as u64, "the window must hold two chunks");
 const _: () = assert!(RUN_BYTES_MAX < PAYLOAD_LEN_MAX, "a request must fit a frame");
 const _: () = assert!(HEARTBEAT_MS * 2 < SILENCE_MS_MAX, "one lost heartbeat must not end a session");
+const _: () = assert!(CONCURRENCY_MAX as usize + URGENT_MAX < HANDS_MAX, "a query must find a free hand");
 const _: () = assert!(AGENT_PORT_MIN < AGENT_PORT_MAX && AGENT_PORT_MAX < 1024 && MANAGER_PORT < 1024);

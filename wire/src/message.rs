@@ -12,8 +12,12 @@ mod opening;
 pub mod outcome;
 mod request;
 
-pub use bulk::{Attached, Chunk, Credit, Fetch, Offsets, Output, Stream};
+pub use bulk::{
+    Attach, Attached, Chunk, Credit, Fetch, Input, InputCredit, InputEnd, Offsets, Output, Resize, Spooled,
+    Stream,
+};
 pub use opening::{Capabilities, Claims, Greeting, Hello, Welcome};
+pub(crate) use request::SEQUENCE_MAX;
 pub use request::{Offer, Progress, Stage};
 
 use crate::codec::{decode, encode};
@@ -32,11 +36,14 @@ messages! {
         Offer = 0x12, "OFFER", PAYLOAD_LEN_MAX, (body);
         Nothing = 0x13, "NOTHING", 0, ();
         Chunk = 0x14, "CHUNK", CHUNK_LEN_MAX + 64, (body);
-        OutputCredit = 0x15, "OUTPUT_CREDIT", 8, (body);
+        OutputCredit = 0x15, "OUTPUT_CREDIT", 40, (body);
         Attached = 0x16, "ATTACHED", 64, (body);
         Noted = 0x17, "NOTED", 16, (body);
         Cancel = 0x18, "CANCEL", 16, (body);
         Ping = 0x19, "PING", 16, (body);
+        Input = 0x1a, "INPUT", CHUNK_LEN_MAX + 64, (body);
+        InputEnd = 0x1b, "INPUT_END", 32, (body);
+        Resize = 0x1c, "RESIZE", 32, (body);
         HostBye = 0x1f, "HOST_BYE", 4, (body);
     }
     FromGuest {
@@ -44,11 +51,12 @@ messages! {
         Pull = 0x21, "PULL", 0, ();
         Fetch = 0x22, "FETCH", 32, (body);
         ChunkCredit = 0x23, "CHUNK_CREDIT", 8, (body);
-        Attach = 0x24, "ATTACH", 16, (body);
+        Attach = 0x24, "ATTACH", 40, (body);
         Progress = 0x25, "PROGRESS", 32, (body);
         Output = 0x26, "OUTPUT", CHUNK_LEN_MAX + 64, (body);
         Acknowledge = 0x27, "ACKNOWLEDGE", PAYLOAD_LEN_MAX, (body);
         Pong = 0x28, "PONG", 16, (body);
+        InputCredit = 0x29, "INPUT_CREDIT", 32, (body);
         GuestBye = 0x2f, "GUEST_BYE", 4, (body);
     }
 }
@@ -73,8 +81,8 @@ pub enum FromHost {
     Nothing,
     /// Program bytes.
     Chunk(Chunk),
-    /// So many output bytes are spooled; as many more may come.
-    OutputCredit(Credit),
+    /// Output is stored; as much more may come.
+    OutputCredit(Spooled),
     /// Where the output of a request in hand continues.
     Attached(Attached),
     /// The outcome is stored; the agent may forget it.
@@ -83,6 +91,12 @@ pub enum FromHost {
     Cancel(RequestId),
     /// The heartbeat; its number comes back.
     Ping(u64),
+    /// Input bytes of a request in hand.
+    Input(Input),
+    /// That was all the input.
+    InputEnd(InputEnd),
+    /// The terminal of a request in hand has another size.
+    Resize(Resize),
     /// The manager ends the session.
     HostBye(Reason),
 }
@@ -94,20 +108,22 @@ pub enum FromGuest {
     Hello(Box<Hello>),
     /// Give me the next request.
     Pull,
-    /// Send the program of the request in hand.
+    /// Send the program or file of a request in hand.
     Fetch(Fetch),
     /// So many program bytes are staged; as many more may come.
     ChunkCredit(Credit),
     /// A request from an earlier session is still in hand.
-    Attach(RequestId),
+    Attach(Attach),
     /// A station was reached.
     Progress(Progress),
-    /// Output bytes of the request in hand.
+    /// Output bytes of a request in hand.
     Output(Output),
-    /// What came of the request in hand.
+    /// What came of a request in hand.
     Acknowledge(Box<Acknowledgement>),
     /// The answer to a heartbeat.
     Pong(u64),
+    /// The program has taken so much of its input; as much more may come.
+    InputCredit(InputCredit),
     /// The agent ends the session.
     GuestBye(Reason),
 }

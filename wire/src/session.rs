@@ -8,26 +8,29 @@
 //! `Owed`; a driver drains it with `poll` until `Wait`.
 //!
 //! ```text
-//!  manager                              agent
-//!  Greeted   ── GREETING ──────────▶    Greeting
-//!  Judging   ◀───────────── HELLO ──    Proving
-//!  Settling  ── WELCOME ───────────▶    Settling
-//!  Asked     ◀────────────── PULL ──    Pulling
-//!  Offered   ── OFFER ─────────────▶    Deciding
-//!  Serving   ◀───────────── FETCH ──    Fetching
-//!            ── CHUNK … ───────────▶
-//!  Applying  ◀── PROGRESS, OUTPUT ──    Applying
-//!  Storing   ◀─────── ACKNOWLEDGE ──    Acking
-//!  Quiet     ── NOTED ─────────────▶    Pulling ── PULL …
+//!  connection            manager                       agent
+//!                        Greeted  ── GREETING ──────▶  Greeting
+//!                        Judging  ◀───────── HELLO ──  Proving
+//!                        Settling ── WELCOME ───────▶  Settling
+//!                                 ◀──────── ATTACH …─
+//!                        Asked    ◀────────── PULL ──  Pulling
+//!                        Quiet    ── OFFER, NOTHING ▶  Working
+//!
+//!  request               Offered  ── OFFER ─────────▶  Deciding
+//!  (any number up        Serving  ◀───────── FETCH ──  Fetching
+//!  to HANDS_MAX,                  ── CHUNK … ───────▶
+//!  side by side)         Applying ◀ PROGRESS, OUTPUT─  Applying
+//!                                 ── INPUT … ───────▶
+//!                        Storing  ◀─── ACKNOWLEDGE ──  Acking
+//!                                 ── NOTED ─────────▶          PULL …
 //! ```
 
 pub mod guest;
 pub mod host;
 
 use crate::error::Misbehaved;
-use crate::ids::RequestId;
-use crate::limits::{BULK_WINDOW, CHUNK_LEN_MAX, OUTPUT_LEN_MAX};
-use crate::message::{Offsets, Output, Progress, Stage};
+use crate::limits::{BULK_WINDOW, CHUNK_LEN_MAX, INPUT_LEN_MAX, INPUT_WINDOW};
+use crate::message::{Attach, Offsets, Output, Progress, Stage, action};
 
 /// What the sender of bulk may still send.
 #[derive(Clone, Copy, Debug)]
@@ -100,10 +103,10 @@ pub(crate) fn continued(
     if end > len { Err(Misbehaved::ChunkBeyondEnd { frame, got: end, len }) } else { Ok(end) }
 }
 
-/// Where each stream stands after this output.
-pub(crate) fn printed(at: Offsets, output: &Output) -> Result<Offsets, Misbehaved> {
+/// Where each stream stands after this output, of which `max` bytes may be kept.
+pub(crate) fn printed(at: Offsets, max: u64, output: &Output) -> Result<Offsets, Misbehaved> {
     let next = at.of(output.stream);
-    let end = continued("OUTPUT", next, OUTPUT_LEN_MAX, output.offset, &output.bytes)?;
+    let end = continued("OUTPUT", next, max, output.offset, &output.bytes)?;
     Ok(at.moved(output.stream, end))
 }
 
@@ -115,7 +118,77 @@ pub(crate) fn in_order(last: Option<Stage>, progress: &Progress) -> Result<Optio
     }
 }
 
-/// Refuses a frame about another request than the one in hand.
-pub(crate) fn same(frame: &'static str, ours: RequestId, theirs: RequestId) -> Result<(), Misbehaved> {
-    if ours == theirs { Ok(()) } else { Err(Misbehaved::WrongRequest { frame }) }
+/// How far one request's input has come and how much of it may come; both halves keep the same book.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InputBook {
+    next: u64,
+    credit: u32,
+    ended: bool,
+}
+
+impl InputBook {
+    /// The book of a request that was just offered: a whole window, or none for what reads nothing.
+    pub(crate) const fn of(input: action::Input) -> Self {
+        match input {
+            action::Input::Stream | action::Input::Terminal(_) => {
+                Self { next: 0, credit: INPUT_WINDOW, ended: false }
+            }
+            action::Input::None => Self { next: 0, credit: 0, ended: true },
+        }
+    }
+
+    /// The book of a request that is presented: what its program has not taken is in the window still.
+    pub(crate) fn attached(Attach { input, taken, .. }: Attach) -> Result<Self, Misbehaved> {
+        let impossible = Misbehaved::InputImpossible { input, taken, window: INPUT_WINDOW };
+        if input > INPUT_LEN_MAX {
+            return Err(Misbehaved::ChunkBeyondEnd { frame: "ATTACH", got: input, len: INPUT_LEN_MAX });
+        }
+        let waiting = input.checked_sub(taken).and_then(|waiting| u32::try_from(waiting).ok());
+        let credit = waiting.and_then(|waiting| INPUT_WINDOW.checked_sub(waiting));
+        Ok(Self { next: input, credit: credit.ok_or(impossible)?, ended: false })
+    }
+
+    /// Bytes the next frame may have, and where they belong; `None` without credit and behind the end.
+    pub(crate) fn room(self) -> Option<(u64, usize)> {
+        let left = usize::try_from(INPUT_LEN_MAX.saturating_sub(self.next)).unwrap_or(usize::MAX);
+        let room =
+            usize::try_from(self.credit).map_or(CHUNK_LEN_MAX, |credit| credit.min(CHUNK_LEN_MAX)).min(left);
+        Some((self.next, room)).filter(|_| !self.ended && room > 0)
+    }
+
+    /// Takes one frame of it.
+    pub(crate) fn accept(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Misbehaved> {
+        let (frame, got) = ("INPUT", bytes.len());
+        if self.ended {
+            return Err(Misbehaved::InputEnded);
+        }
+        if got == 0 || got > CHUNK_LEN_MAX {
+            return Err(Misbehaved::ChunkLength { frame, got, max: CHUNK_LEN_MAX });
+        }
+        let next = continued(frame, self.next, INPUT_LEN_MAX, offset, bytes)?;
+        let left = u32::try_from(got).ok().and_then(|len| self.credit.checked_sub(len));
+        let exceeded = Misbehaved::CreditExceeded { frame, got: got as u64, credit: self.credit };
+        self.credit = left.ok_or(exceeded)?;
+        self.next = next;
+        Ok(())
+    }
+
+    /// Ends it; gives its length.
+    pub(crate) const fn end(&mut self) -> Result<u64, Misbehaved> {
+        if self.ended {
+            return Err(Misbehaved::InputEnded);
+        }
+        self.ended = true;
+        Ok(self.next)
+    }
+
+    /// Adds what the program has taken.
+    pub(crate) fn granted(&mut self, got: u32) -> Result<(), Misbehaved> {
+        let room = if self.next == 0 { 0 } else { INPUT_WINDOW.saturating_sub(self.credit) };
+        if got == 0 || got > room {
+            return Err(Misbehaved::CreditOverflow { got, room });
+        }
+        self.credit = self.credit.saturating_add(got);
+        Ok(())
+    }
 }

@@ -11,7 +11,7 @@
 mod common;
 
 use common::paper::{PAPER, header, pictures, table, vectors};
-use common::walk::{self, GUEST_ROWS, HOST_ROWS, Row};
+use common::walk::{self, GUEST_HANDS, GUEST_ROWS, HOST_HANDS, HOST_ROWS, Row};
 use common::{Message, deframe, samples};
 use doorbell_wire::error::{Reason, SessionError};
 use doorbell_wire::limits;
@@ -96,45 +96,73 @@ fn the_frame_table_matches_the_code() {
 
 #[test]
 fn the_state_tables_match_the_transition_function() {
-    let columns: Vec<String> = walk::guest_columns().into_iter().map(|(name, _)| name).collect();
+    let frames = |wanted: fn(&str) -> bool| -> Vec<(String, FromHost)> {
+        walk::guest_columns().into_iter().filter(|(name, _)| wanted(name)).collect()
+    };
+    let columns = names(&frames(walk::is_of_connection), &["of a request"]);
     let cells = |row: &Row<Guest>| {
-        let frames = walk::guest_columns().into_iter().map(|(_, message)| walk::guest_cell(row, message).0);
-        frames.chain([walk::guest_deadline(row)]).collect()
+        let own = frames(walk::is_of_connection).into_iter().map(|(_, frame)| walk::guest_cell(row, frame).0);
+        let others = frames(|name| !walk::is_of_connection(name));
+        let others = others.into_iter().map(|(_, frame)| walk::guest_cell(row, frame).0).collect::<Vec<_>>();
+        own.chain([of_a_request(row.state, &others), walk::guest_deadline(row)]).collect()
     };
-    compare_states("guest state", &columns, GUEST_ROWS, cells);
-    let columns: Vec<String> = walk::host_columns().into_iter().map(|(name, _)| name).collect();
+    compare_states("guest connection", &columns, GUEST_ROWS, cells);
+    let columns = names(&frames(walk::is_of_request), &[]);
+    let cells = |row: &Row<Guest>| {
+        let own =
+            frames(walk::is_of_request).into_iter().map(|(_, frame)| walk::guest_hand_cell(row, frame).0);
+        own.chain([walk::guest_hand_deadline(row)]).collect()
+    };
+    compare_states("guest request", &columns, GUEST_HANDS, cells);
+}
+
+#[test]
+fn the_managers_state_tables_match_the_transition_function() {
+    let frames = |wanted: fn(&str) -> bool| -> Vec<(String, FromGuest)> {
+        walk::host_columns().into_iter().filter(|(name, _)| wanted(name)).collect()
+    };
+    let columns = names(&frames(walk::is_of_connection), &["of a request"]);
     let cells = |row: &Row<Host>| {
-        let frames = walk::host_columns().into_iter().map(|(_, message)| walk::host_cell(row, message).0);
-        frames.chain([walk::host_deadline(row)]).collect()
+        let about_another = |frame| {
+            let presents = matches!(frame, FromGuest::Attach(_));
+            if presents { FromGuest::Attach(walk::fresh(walk::other())) } else { frame }
+        };
+        let own = frames(walk::is_of_connection).into_iter();
+        let own = own.map(|(_, frame)| walk::host_cell(row, about_another(frame)).0);
+        let others = frames(|name| !walk::is_of_connection(name));
+        let others = others.into_iter().map(|(_, frame)| walk::host_cell(row, frame).0).collect::<Vec<_>>();
+        own.chain([of_a_request(row.state, &others), walk::host_deadline(row)]).collect()
     };
-    compare_states("host state", &columns, HOST_ROWS, cells);
+    compare_states("host connection", &columns, HOST_ROWS, cells);
+    let columns = names(&frames(walk::is_of_request), &[]);
+    let cells = |row: &Row<Host>| {
+        let own = frames(walk::is_of_request).into_iter();
+        own.map(|(_, frame)| walk::host_hand_cell(row, frame).0)
+            .chain(["none of its own".to_owned()])
+            .collect()
+    };
+    compare_states("host request", &columns, HOST_HANDS, cells);
 }
 
 #[test]
 fn the_pictures_show_the_steps_the_code_takes() {
-    let [guest, host] = &pictures()[..] else { panic!("the paper has {} pictures", pictures().len()) };
-    let mut edges = BTreeSet::new();
-    for row in GUEST_ROWS {
-        for (frame, message) in walk::guest_columns() {
-            edges.extend(edge(row.state, walk::guest_cell(row, message).1, &frame));
-        }
-        for (call, make) in walk::guest_calls() {
-            let after = make((row.make)()).ok().map(|session| session.state());
-            edges.extend(edge(row.state, after, call));
-        }
-    }
-    compare_picture("guest", guest, &edges);
-    let mut edges = BTreeSet::new();
-    for row in HOST_ROWS {
-        for (frame, message) in walk::host_columns() {
-            edges.extend(edge(row.state, walk::host_cell(row, message).1, &frame));
-        }
-        for (call, make) in walk::host_calls() {
-            let after = make((row.make)()).ok().map(|session| session.state());
-            edges.extend(edge(row.state, after, call));
-        }
-    }
-    compare_picture("host", host, &edges);
+    let pictures = pictures();
+    let [guest, guest_hand, host, host_hand] = &pictures[..] else {
+        panic!("the paper has {} pictures", pictures.len())
+    };
+    let edges =
+        steps(GUEST_ROWS, &walk::guest_columns(), walk::guest_cell, &walk::guest_calls(), Guest::state);
+    compare_picture("guest's connection", guest, &edges);
+    let (columns, calls) = (walk::guest_columns(), walk::guest_hand_calls());
+    let columns: Vec<_> = columns.into_iter().filter(|(name, _)| walk::is_of_request(name)).collect();
+    let edges = steps(GUEST_HANDS, &columns, walk::guest_hand_cell, &calls, walk::guest_hand);
+    compare_picture("guest's request", guest_hand, &edges);
+    let edges = steps(HOST_ROWS, &walk::host_columns(), walk::host_cell, &walk::host_calls(), Host::state);
+    compare_picture("host's connection", host, &edges);
+    let (columns, calls) = (walk::host_columns(), walk::host_hand_calls());
+    let columns: Vec<_> = columns.into_iter().filter(|(name, _)| walk::is_of_request(name)).collect();
+    let edges = steps(HOST_HANDS, &columns, walk::host_hand_cell, &calls, walk::host_hand);
+    compare_picture("host's request", host_hand, &edges);
 }
 
 #[test]
@@ -220,33 +248,42 @@ fn meet(side: &str, bytes: &[u8]) -> Result<(), SessionError> {
 
 /// By frame name, the states in which the receiver does not end the session over it.
 fn allowed_states() -> BTreeMap<String, String> {
-    let mut allowed: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for row in GUEST_ROWS {
-        for (name, message) in walk::guest_columns() {
-            let states = allowed.entry(name).or_default();
-            if walk::guest_cell(row, message).0 != "BYE 2" && !states.contains(&row.state) {
-                states.push(row.state);
-            }
-        }
-    }
-    for row in HOST_ROWS {
-        for (column, message) in walk::host_columns() {
-            let states = allowed.entry(column.split(' ').next().unwrap().to_owned()).or_default();
-            if walk::host_cell(row, message).0 != "BYE 2" && !states.contains(&row.state) {
-                states.push(row.state);
-            }
-        }
-    }
-    let text = |(name, states): (String, Vec<&str>)| {
-        let of_guest = walk::guest_columns().iter().any(|(column, _)| *column == name);
-        let text = if of_guest {
-            in_words("guest", GUEST_ROWS, &states)
+    let mut allowed: BTreeMap<String, String> = BTreeMap::new();
+    for (name, message) in walk::guest_columns() {
+        let of_request = !walk::is_of_connection(&name);
+        let states = if of_request {
+            taken_in(GUEST_HANDS, |row| walk::guest_hand_cell(row, message.clone()).0)
         } else {
-            in_words("host", HOST_ROWS, &states)
+            taken_in(GUEST_ROWS, |row| walk::guest_cell(row, message.clone()).0)
         };
-        (name, text)
-    };
-    allowed.into_iter().map(text).collect()
+        let text = if of_request { hands_in_words(&states) } else { in_words("guest", GUEST_ROWS, &states) };
+        allowed.insert(name, text.replace("SIDE", "guest"));
+    }
+    for (name, message) in walk::host_columns() {
+        let of_request = !walk::is_of_connection(&name);
+        let states = if of_request {
+            taken_in(HOST_HANDS, |row| walk::host_hand_cell(row, message.clone()).0)
+        } else {
+            taken_in(HOST_ROWS, |row| walk::host_cell(row, message.clone()).0)
+        };
+        let text = if of_request { hands_in_words(&states) } else { in_words("host", HOST_ROWS, &states) };
+        allowed.entry(name).or_insert_with(|| text.replace("SIDE", "host"));
+    }
+    allowed
+}
+
+fn taken_in<S>(rows: &[Row<S>], cell: impl Fn(&Row<S>) -> String) -> Vec<&'static str> {
+    let mut states: Vec<_> = rows.iter().filter(|row| cell(row) != "BYE 2").map(|row| row.state).collect();
+    states.dedup();
+    states
+}
+
+/// What is taken of a request that nobody has in hand is taken in every state.
+fn hands_in_words(states: &[&str]) -> String {
+    if states.contains(&walk::NOWHERE) {
+        return "SIDE: any from Settling on".to_owned();
+    }
+    format!("SIDE's request: {}", states.join(", "))
 }
 
 fn in_words<S>(side: &str, rows: &[Row<S>], states: &[&str]) -> String {
@@ -260,6 +297,42 @@ fn in_words<S>(side: &str, rows: &[Row<S>], states: &[&str]) -> String {
         return format!("{side}: any from Settling on");
     }
     format!("{side}: {}", states.join(", "))
+}
+
+fn names<M>(columns: &[(String, M)], more: &[&str]) -> Vec<String> {
+    let more = more.iter().map(|name| (*name).to_owned());
+    columns.iter().map(|(name, _)| name.clone()).chain(more).collect()
+}
+
+/// The one cell of all frames that speak of a request: refused until the guest is welcome.
+fn of_a_request(state: &str, cells: &[String]) -> String {
+    let open = ["Settling", "Pulling", "Working", "Asked", "Quiet"].contains(&state);
+    if open {
+        return "as its request".to_owned();
+    }
+    assert!(cells.iter().all(|cell| cell == "BYE 2"), "{state} takes a frame of a request: {cells:?}");
+    "BYE 2".to_owned()
+}
+
+/// Every step from one state to another, by a frame or by a call.
+fn steps<S, M: Clone>(
+    rows: &[Row<S>],
+    columns: &[(String, M)],
+    cell: impl Fn(&Row<S>, M) -> (String, Option<&'static str>),
+    calls: &[walk::Call<S>],
+    place: fn(&S) -> &'static str,
+) -> BTreeSet<String> {
+    let mut edges = BTreeSet::new();
+    for row in rows {
+        for (frame, message) in columns {
+            edges.extend(edge(row.state, cell(row, message.clone()).1, frame));
+        }
+        for (call, make) in calls {
+            let after = make((row.make)()).ok();
+            edges.extend(edge(row.state, after.as_ref().map(place), call));
+        }
+    }
+    edges
 }
 
 fn compare_states<S>(
@@ -292,12 +365,14 @@ fn compare_states<S>(
 }
 
 fn edge(before: &str, after: Option<&str>, by: &str) -> Option<String> {
-    after.filter(|after| *after != before).map(|after| format!("{before} --> {after}: {by}"))
+    let shown = |state: &str| if state == walk::NOWHERE { "[*]".to_owned() } else { state.to_owned() };
+    let after = after.filter(|after| *after != before)?;
+    Some(format!("{} --> {}: {by}", shown(before), shown(after)))
 }
 
 fn compare_picture(side: &str, picture: &[String], edges: &BTreeSet<String>) {
     assert_eq!(picture[0], "stateDiagram-v2", "the {side}'s picture");
-    let drawn: BTreeSet<String> = picture[1..].iter().filter(|line| !line.contains("[*]")).cloned().collect();
+    let drawn: BTreeSet<String> = picture[1..].iter().filter(|line| line.contains(": ")).cloned().collect();
     let lines: Vec<String> = edges.iter().cloned().collect();
     same_lines(&format!("{side}'s picture"), &drawn.into_iter().collect::<Vec<_>>(), &lines);
 }
@@ -336,7 +411,8 @@ fn constants() -> Vec<(&'static str, u64)> {
     }
     list! {
         VERSION_MIN VERSION_CURRENT MANAGER_PORT AGENT_PORT_MIN AGENT_PORT_MAX HEADER_LEN PAYLOAD_LEN_MAX
-        CHUNK_LEN_MAX BULK_WINDOW PROGRAM_LEN_MAX OUTPUT_LEN_MAX NAME_LEN_MAX ARGS_MAX ENV_MAX RUN_BYTES_MAX
+        CHUNK_LEN_MAX BULK_WINDOW PROGRAM_LEN_MAX FILE_LEN_MAX OUTPUT_LEN_MAX OUTPUT_LEN_DEFAULT OUTPUT_BEHIND
+        INPUT_LEN_MAX INPUT_WINDOW HANDS_MAX CONCURRENCY_MAX URGENT_MAX NAME_LEN_MAX ARGS_MAX ENV_MAX RUN_BYTES_MAX
         PATH_LEN_MAX TEXT_LEN_MAX LINK_NAME_LEN_MAX LINKS_MAX CONNECT_MS_MAX HANDSHAKE_MS_MAX HEARTBEAT_MS
         SILENCE_MS_MAX FRAME_MS_MAX FETCH_MS_MAX WRITE_MS_MAX RETRY_MS_MIN RETRY_MS_MAX RETRY_EAGER_MS
     }

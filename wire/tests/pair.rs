@@ -22,8 +22,9 @@ mod world;
 use common::walk::{self, drain, drained, host_says, pulling, settling, welcomed};
 use common::{START, samples};
 use doorbell_wire::error::{Reason, SessionError};
-use doorbell_wire::limits::{FETCH_MS_MAX, HANDSHAKE_MS_MAX, HEARTBEAT_MS, SILENCE_MS_MAX};
-use doorbell_wire::message::{Chunk, FromGuest, FromHost, Stage};
+use doorbell_wire::limits::{FETCH_MS_MAX, HANDS_MAX, HANDSHAKE_MS_MAX, HEARTBEAT_MS, SILENCE_MS_MAX};
+use doorbell_wire::message::action::Action;
+use doorbell_wire::message::{Chunk, FromGuest, FromHost, Offer, Stage};
 use doorbell_wire::session::guest::{Guest, Owed as GuestOwed};
 use doorbell_wire::session::host::{Host, Owed as HostOwed};
 use world::{Loss, World};
@@ -31,10 +32,63 @@ use world::{Loss, World};
 #[test]
 fn a_request_goes_all_the_way() {
     let mut world = World::with_requests(&[300, 0, 200_000]);
+    world.manager.concurrency = 1;
     world.connect();
     world.settle();
     world.all_done_exactly_once(false);
+    world.no_credit_is_lost();
     assert_eq!(world.pulls, 4, "one for each request and one that finds nothing");
+}
+
+#[test]
+fn as_many_requests_as_there_are_hands_go_side_by_side() {
+    let mut world = World::with_requests(&[0; 2 * HANDS_MAX]);
+    world.manager.concurrency = 2 * HANDS_MAX;
+    world.connect();
+    world.exchange();
+    assert_eq!(world.agent.starts.len(), HANDS_MAX, "every hand is full, and no more was offered");
+    world.settle();
+    world.all_done_exactly_once(false);
+    world.no_credit_is_lost();
+    assert_eq!(world.agent.side_by_side, HANDS_MAX);
+    assert!(world.pulls <= 2 * world.manager.store.len() + 1, "{} pulls", world.pulls);
+}
+
+#[test]
+fn fetches_and_outputs_of_several_requests_take_turns() {
+    let mut world = World::with_requests(&[600_000, 600_000, 600_000]);
+    world.connect();
+    world.exchange();
+    assert_eq!(world.agent.starts.len(), 3, "all have started, and none has printed");
+    world.settle();
+    world.all_done_exactly_once(false);
+    world.no_credit_is_lost();
+    for (what, came) in [("program bytes", &world.served), ("output", &world.printed)] {
+        let first = |id| came.iter().position(|request| *request == id).unwrap();
+        let last = |id| came.iter().rposition(|request| *request == id).unwrap();
+        let ids: Vec<_> = world.manager.store.iter().map(|stored| stored.id).collect();
+        // While all three have bytes to go, none gets more than its share.
+        let begin = ids.iter().map(|id| first(*id)).max().unwrap();
+        let end = ids.iter().map(|id| last(*id)).min().unwrap();
+        let shares: Vec<usize> =
+            ids.iter().map(|id| came[begin..end].iter().filter(|request| *request == id).count()).collect();
+        let (most, least) = (shares.iter().max().unwrap(), shares.iter().min().unwrap());
+        assert!(*least >= 3 && most - least <= 2, "{what}: {shares:?} of {}", came.len());
+    }
+}
+
+#[test]
+fn a_cancel_of_a_request_that_waits_for_its_bytes_frees_its_hand_and_its_credit() {
+    let mut world = World::with_requests(&[300_000, 300_000]);
+    world.connect();
+    while world.served.is_empty() {
+        assert!(world.deliver_to_guest(1) + world.deliver_to_host(1) > 0);
+    }
+    world.cancel(0);
+    world.settle();
+    world.all_done_exactly_once(false);
+    world.no_credit_is_lost();
+    assert_eq!(world.agent.starts.len(), 1, "the cancelled one has not started");
 }
 
 #[test]
@@ -57,28 +111,41 @@ fn a_stream_cut_at_every_byte_loses_no_request_and_starts_none_twice() {
 }
 
 #[test]
-fn ten_thousand_rings_while_busy_cause_at_most_one_further_pull() {
+fn ten_thousand_rings_while_a_pull_is_out_cause_at_most_one_further_pull() {
     // A manager that does not hold back: the agent's half alone bounds what rings cost.
-    let mut guest = drained(walk::fetched().apply().unwrap());
-    for _ in 0..10_000 {
-        guest = guest.receive(START, FromHost::Ring).unwrap();
-        assert_eq!(drain(&mut guest), [], "a ring while busy asks for nothing");
+    let pulls =
+        |owed: &[GuestOwed]| owed.iter().filter(|owed| **owed == GuestOwed::Send(FromGuest::Pull)).count();
+    for answer in [FromHost::Nothing, walk::offer_of(samples::in_guest())] {
+        let mut guest = pulling();
+        for _ in 0..10_000 {
+            guest = guest.receive(START, FromHost::Ring).unwrap();
+            assert_eq!(drain(&mut guest), [], "a ring while a pull is out asks for nothing");
+        }
+        let mut guest = guest.receive(START, answer).unwrap();
+        assert_eq!(pulls(&drain(&mut guest)), 1);
+        let mut guest = guest.receive(START, FromHost::Nothing).unwrap();
+        assert_eq!((drain(&mut guest), guest.state()), (Vec::new(), "Working"), "and then rest");
     }
-    guest = drained(guest.acknowledge(walk::acknowledgement()).unwrap());
-    let mut guest = guest.receive(START, FromHost::Noted(samples::request())).unwrap();
-    let owed = drain(&mut guest);
-    assert_eq!(owed, [GuestOwed::Forget(samples::request()), GuestOwed::Send(FromGuest::Pull)]);
-    let mut guest = guest.receive(START, FromHost::Nothing).unwrap();
-    assert_eq!((drain(&mut guest), guest.state()), (Vec::new(), "Idle"));
-    // Rings that cross with a pull: one more pull, and then rest.
-    let mut guest = pulling();
+    // With a request in hand as without one.
+    let mut guest = walk::printed().receive(START, FromHost::Ring).unwrap();
+    assert_eq!(pulls(&drain(&mut guest)), 1);
     for _ in 0..10_000 {
         guest = host_says(guest, FromHost::Ring);
     }
+    // A note that comes while a pull is out counts like the rings.
+    let guest = walk::finished(guest);
+    let mut guest = guest.receive(START, FromHost::Noted(samples::request())).unwrap();
+    assert_eq!(drain(&mut guest), [GuestOwed::Forget(samples::request())]);
     let mut guest = guest.receive(START, FromHost::Nothing).unwrap();
-    assert_eq!(drain(&mut guest), [GuestOwed::Send(FromGuest::Pull)]);
+    assert_eq!(pulls(&drain(&mut guest)), 1);
     let mut guest = guest.receive(START, FromHost::Nothing).unwrap();
     assert_eq!(drain(&mut guest), []);
+    // With every hand full none goes out at all.
+    let mut guest = walk::full();
+    for _ in 0..10_000 {
+        guest = guest.receive(START, FromHost::Ring).unwrap();
+        assert_eq!(drain(&mut guest), []);
+    }
 }
 
 #[test]
@@ -137,7 +204,13 @@ fn the_ring_is_repeated_only_where_a_pull_is_due() {
     let quiet = || walk::drained_host(walk::asked().nothing().unwrap());
     assert_eq!(rings(quiet()), 0, "nobody asked for one");
     assert_eq!(rings(walk::drained_host(quiet().ring().unwrap())), 1);
-    assert_eq!(rings(walk::drained_host(walk::applying_host().ring().unwrap())), 0, "the guest is busy");
+    assert_eq!(
+        rings(walk::drained_host(walk::serving().ring().unwrap())),
+        1,
+        "a request in hand is no reason"
+    );
+    assert_eq!(rings(walk::drained_host(walk::asked().ring().unwrap())), 0, "a pull is there");
+    assert_eq!(rings(walk::drained_host(welcomed().ring().unwrap())), 0, "the first pull comes by itself");
 }
 
 #[test]
@@ -211,7 +284,7 @@ fn the_heartbeat_keeps_an_idle_session_open() {
 
 #[test]
 fn a_fetch_without_progress_is_closed_at_its_deadline() {
-    let mut guest = drained(walk::deciding().fetch(START.after(5)).unwrap());
+    let mut guest = drained(walk::deciding().fetch(START.after(5), samples::request(), 0).unwrap());
     assert_eq!(walk::deadline(&mut guest), START.after(5 + FETCH_MS_MAX));
     let bytes = vec![0; 300];
     let first = FromHost::Chunk(Chunk { request: samples::request(), offset: 0, bytes });
@@ -222,6 +295,20 @@ fn a_fetch_without_progress_is_closed_at_its_deadline() {
     closed_for_silence(guest.expire(START.after(10 + FETCH_MS_MAX)), "Fetching", FETCH_MS_MAX);
     let mut fetched = walk::fetched();
     assert_eq!(walk::deadline(&mut fetched), START.after(SILENCE_MS_MAX), "nothing more is awaited");
+}
+
+#[test]
+fn of_several_fetches_the_one_that_stands_still_counts() {
+    let second =
+        Offer { request: walk::other(), ..samples::offer(Action::Run(samples::run(samples::program()))) };
+    let guest = drained(walk::deciding().fetch(START, samples::request(), 0).unwrap());
+    let guest = host_says(host_says(guest, FromHost::Ring), FromHost::Offer(Box::new(second)));
+    let guest = drained(guest.fetch(START.after(5), walk::other(), 0).unwrap());
+    let chunk = Chunk { request: samples::request(), offset: 0, bytes: vec![0; 300] };
+    let mut guest = drained(guest.receive(START.after(10), FromHost::Chunk(chunk)).unwrap());
+    assert_eq!(walk::deadline(&mut guest), START.after(5 + FETCH_MS_MAX));
+    let mut guest = walk::finished(guest);
+    assert_eq!(walk::deadline(&mut guest), START.after(5 + FETCH_MS_MAX), "the other one was given up");
 }
 
 #[test]
@@ -243,7 +330,7 @@ fn a_silent_network_ends_both_halves() {
 
 #[test]
 fn a_station_is_told_with_its_request() {
-    let mut applying = walk::fetched().apply().unwrap();
+    let mut applying = walk::applying(walk::fetched());
     applying = applying.progress(samples::progress(Stage::Started)).unwrap();
     let told = GuestOwed::Send(FromGuest::Progress(samples::progress(Stage::Started)));
     assert_eq!(drain(&mut applying), [told]);

@@ -7,6 +7,8 @@
     reason = "a broken assumption of a test must end it"
 )]
 
+#[path = "refusals/bulk.rs"]
+mod bulk;
 mod common;
 #[path = "refusals/envelope.rs"]
 mod envelope;
@@ -18,3 +20,14 @@ mod misuse;
 mod session;
 #[path = "refusals/values.rs"]
 mod values;
+
+use doorbell_wire::error::{Misbehaved, Reason, SessionError};
+use std::fmt::Debug;
+
+/// The one way in which a broken rule ends a session.
+#[track_caller]
+fn refused<S: Debug>(result: Result<S, SessionError>, expected: Misbehaved) {
+    let error = result.expect_err("this is to be refused");
+    assert_eq!(error, SessionError::Misbehaved(expected));
+    assert_eq!(error.reason(), Some(Reason::MISBEHAVED));
+}

@@ -1,7 +1,8 @@
-//! Program bytes to the guest, output bytes to the manager, and the credit that bounds both.
+//! Program and input bytes to the guest, output bytes to the manager, and the credit that bounds them.
 //!
 //! Chunks are made and read by the drivers; both halves of a session check order, length and credit.
 
+use super::action::Window;
 use crate::ids::RequestId;
 use serde::{Deserialize, Serialize};
 
@@ -17,11 +18,75 @@ pub struct Chunk {
     pub bytes: Vec<u8>,
 }
 
-/// Bulk bytes that may be sent beyond what could be sent before.
+/// Program bytes that may be sent beyond what could be sent before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Credit {
     /// How many.
     pub bytes: u32,
+}
+
+/// Output that is stored. As many bytes of output as it names, of whichever request, may be sent beyond what
+/// could be sent before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Spooled {
+    /// The request that printed it.
+    pub request: RequestId,
+    /// Which stream.
+    pub stream: Stream,
+    /// How many bytes of the stream the manager has.
+    pub end: u64,
+    /// The credit that is given back.
+    pub bytes: u32,
+}
+
+/// A request from an earlier session that is still in hand.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Attach {
+    /// The request.
+    pub request: RequestId,
+    /// How many bytes of its input the guest has.
+    pub input: u64,
+    /// How many of these its program has taken: what is left fills a part of the window.
+    pub taken: u64,
+}
+
+/// Input bytes.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// The request whose program reads them.
+    pub request: RequestId,
+    /// Where the bytes belong.
+    pub offset: u64,
+    /// The bytes.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+}
+
+/// The end of a request's input.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct InputEnd {
+    /// The request.
+    pub request: RequestId,
+    /// How many bytes the input has.
+    pub len: u64,
+}
+
+/// Input bytes of one request that may be sent beyond what could be sent before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct InputCredit {
+    /// The request.
+    pub request: RequestId,
+    /// How many.
+    pub bytes: u32,
+}
+
+/// The size that a request's terminal has now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Resize {
+    /// The request.
+    pub request: RequestId,
+    /// The size.
+    pub window: Window,
 }
 
 /// The manager's answer to an attach.

@@ -2,6 +2,7 @@
 //!
 //! Read by both halves and by whoever proves or checks a key; [`crate::handshake`] binds them together.
 
+use super::request::sequence_or_zero;
 use crate::ids::{BootId, Generation, Nonce, PublicKey, SessionToken, ShortText, Signature};
 use serde::{Deserialize, Serialize};
 
@@ -37,8 +38,12 @@ pub struct Claims {
     pub capabilities: Capabilities,
     /// The agent's own version.
     pub agent: ShortText,
-    /// Requests up to this sequence are finished and forgotten; 0 when none is.
-    pub low_water: u64,
+    /// The highest sequence this guest has a trace of; 0 when it has none. A manager that was restored from a
+    /// backup begins above it.
+    #[serde(deserialize_with = "sequence_or_zero")]
+    pub sequence_max: u64,
+    /// The guest's clock since boot, in microseconds, suspended time included.
+    pub clock_us: u64,
 }
 
 /// The guest's answer to the greeting.
@@ -70,10 +75,22 @@ impl Capabilities {
     pub const LINK: Self = Self(1 << 1);
     /// Ends a program with all it started, by its cgroup.
     pub const CGROUP_KILL: Self = Self(1 << 2);
+    /// Limits the memory, the processes and the processor time of a program.
+    pub const LIMITS: Self = Self(1 << 3);
+    /// Gives a program a terminal of its own.
+    pub const TERMINAL: Self = Self(1 << 4);
+    /// Puts and gets files.
+    pub const FILES: Self = Self(1 << 5);
 
     /// The names of the known bits, for people.
-    pub const NAMES: &'static [(Self, &'static str)] =
-        &[(Self::RUN, "run"), (Self::LINK, "link"), (Self::CGROUP_KILL, "cgroup-kill")];
+    pub const NAMES: &'static [(Self, &'static str)] = &[
+        (Self::RUN, "run"),
+        (Self::LINK, "link"),
+        (Self::CGROUP_KILL, "cgroup-kill"),
+        (Self::LIMITS, "limits"),
+        (Self::TERMINAL, "terminal"),
+        (Self::FILES, "files"),
+    ];
 
     /// Whether all of `other` are in the set.
     #[must_use]

@@ -3,9 +3,13 @@
 //! Made by the agent's `apply`, kept in its journal, read by the manager's `receipt`. The manager trusts
 //! none of it beyond its form: a guest can lie about itself, never about another guest.
 
-use super::list::at_most;
-use crate::ids::{Digest, InvalidId, LinkName, MacAddress, RequestId, ShortText};
-use crate::limits::LINKS_MAX;
+mod evidence;
+mod ran;
+
+pub use evidence::{Evidence, FileEvidence, FileKind, LinkChange, LinkState, Links};
+pub use ran::{OutputTotals, Ran, StreamTotal, Usage};
+
+use crate::ids::{Digest, InvalidId, RequestId, ShortText};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroU8;
@@ -21,7 +25,7 @@ pub struct Acknowledgement {
     pub evidence: Evidence,
     /// What it printed.
     pub output: OutputTotals,
-    /// When it ran; `None` when nothing was started.
+    /// When it ran and what it took; `None` when nothing was started.
     pub ran: Option<Ran>,
 }
 
@@ -46,8 +50,41 @@ pub enum Outcome {
     NotReceived(NotReceived),
     /// The program that arrived is not the one that was named.
     NotVerified(NotVerified),
-    /// The effect could not be begun; the kernel's error number.
-    NotStarted(i32),
+    /// The effect could not be begun.
+    NotStarted(NotStarted),
+}
+
+/// Why an effect could not be begun.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct NotStarted {
+    /// What it was.
+    pub fault: StartFault,
+    /// The kernel's error number.
+    pub errno: i32,
+}
+
+/// What kept a program from starting. The kernel's number alone does not tell a missing program from a
+/// missing interpreter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum StartFault {
+    /// No such file.
+    NotFound,
+    /// The file is there and must not be executed.
+    NotExecutable,
+    /// The file is there; the interpreter it names is not.
+    BadInterpreter,
+    /// The file is for another machine.
+    WrongArchitecture,
+    /// The file is no program: neither a format of the kernel nor a script with a first line.
+    NotAProgram,
+    /// The file is on a file system from which nothing is executed.
+    NoExecMount,
+    /// The directory to start in cannot be entered.
+    NoDirectory,
+    /// The guest has no such user.
+    NoUser,
+    /// The kernel refused for another reason: its number says which.
+    Kernel,
 }
 
 /// The number of a signal: 1 to 64, so that the usual `128 + n` is a status of its own and never 0.
@@ -118,129 +155,3 @@ pub struct NotVerified {
     /// The digest of what arrived.
     pub got: Digest,
 }
-
-/// What was read back from the kernel.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub enum Evidence {
-    /// Nothing beyond the outcome.
-    None,
-    /// All links, for a list.
-    Links(Links),
-    /// One link before and after a change.
-    LinkChange(LinkChange),
-}
-
-/// Links, at most [`LINKS_MAX`].
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "LinksParts", into = "LinksParts")]
-pub struct Links {
-    list: Vec<LinkState>,
-    cut: u32,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct LinksParts {
-    #[serde(deserialize_with = "at_most::<_, _, LINKS_MAX>")]
-    list: Vec<LinkState>,
-    cut: u32,
-}
-
-impl Links {
-    /// The first [`LINKS_MAX`] of `all`, and how many more there were.
-    #[must_use]
-    pub fn cut(mut all: Vec<LinkState>) -> Self {
-        let cut = u32::try_from(all.len().saturating_sub(LINKS_MAX)).unwrap_or(u32::MAX);
-        all.truncate(LINKS_MAX);
-        Self { list: all, cut }
-    }
-    /// The links.
-    #[must_use]
-    pub fn list(&self) -> &[LinkState] {
-        &self.list
-    }
-    /// How many links were left out.
-    #[must_use]
-    pub const fn left_out(&self) -> u32 {
-        self.cut
-    }
-}
-
-impl TryFrom<LinksParts> for Links {
-    type Error = InvalidId;
-    fn try_from(LinksParts { list, cut }: LinksParts) -> Result<Self, InvalidId> {
-        if cut > 0 && list.len() < LINKS_MAX {
-            let got = format!("{} links, {cut} left out", list.len());
-            return Err(InvalidId { what: "link list", got, expected: "256 links where any was left out" });
-        }
-        Ok(Self { list, cut })
-    }
-}
-
-impl From<Links> for LinksParts {
-    fn from(Links { list, cut }: Links) -> Self {
-        Self { list, cut }
-    }
-}
-
-/// One link, twice.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct LinkChange {
-    /// Before the change.
-    pub before: LinkState,
-    /// After it, read back.
-    pub after: LinkState,
-}
-
-/// One link as the kernel shows it.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct LinkState {
-    /// The kernel's number of it.
-    pub index: u32,
-    /// Its name.
-    pub name: LinkName,
-    /// Its hardware address, if it has one of six bytes.
-    pub mac: Option<MacAddress>,
-    /// `IFF_*` flags, all of them.
-    pub flags: u32,
-    /// Whether a carrier is seen, where the link can tell.
-    pub carrier: Option<bool>,
-    /// Its largest packet, in bytes.
-    pub mtu: u32,
-}
-
-impl LinkState {
-    /// Whether the link is administratively up.
-    #[must_use]
-    pub const fn is_up(&self) -> bool {
-        self.flags & IFF_UP != 0
-    }
-}
-
-/// What a request printed.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-pub struct OutputTotals {
-    /// Standard output.
-    pub stdout: StreamTotal,
-    /// Standard error.
-    pub stderr: StreamTotal,
-}
-
-/// One stream of it.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-pub struct StreamTotal {
-    /// Bytes kept, and sent unless the channel was lost.
-    pub kept: u64,
-    /// Bytes beyond the limit, which were read and dropped.
-    pub dropped: u64,
-}
-
-/// When a request ran, by the guest's clock since boot, in milliseconds, suspended time included.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Ran {
-    /// The start.
-    pub started_ms: u64,
-    /// The end.
-    pub ended_ms: u64,
-}
-
-const IFF_UP: u32 = 1;

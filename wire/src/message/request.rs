@@ -3,8 +3,9 @@
 //! Offers come from the manager's store, stations from the agent; both halves of a session read them.
 
 use super::action::Action;
-use crate::ids::{RequestId, Sequence};
-use serde::{Deserialize, Serialize};
+use crate::ids::{InvalidId, RequestId, Sequence};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// One request.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -13,12 +14,35 @@ pub struct Offer {
     pub request: RequestId,
     /// Its place in the guest's order; `None` makes it a query, which no journal keeps.
     pub sequence: Option<Sequence>,
+    /// Every sequence below this one is settled at the manager and will not be offered again. It is not above
+    /// the request's own; 0 and 1 settle none.
+    #[serde(deserialize_with = "sequence_or_zero")]
+    pub floor: u64,
     /// What is to be done.
     pub action: Action,
     /// Milliseconds the program may run once it has started; `None` is no limit.
     pub timeout_ms: Option<u64>,
     /// Whether an interrupted start may be started again.
     pub idempotent: bool,
+}
+
+impl Offer {
+    /// Whether the floor leaves the request itself, and a sequence of any request behind it.
+    #[must_use]
+    pub fn floor_is_valid(&self) -> bool {
+        self.floor <= self.sequence.map_or(SEQUENCE_MAX, u64::from)
+    }
+}
+
+/// Reads a place in the order of a guest's requests, or 0 for none: the guest keeps what it makes of one for
+/// ever, and both stores have signed integers.
+pub(super) fn sequence_or_zero<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let number = u64::deserialize(from)?;
+    if number > SEQUENCE_MAX {
+        let expected = "0 to 9223372036854775807";
+        return Err(D::Error::custom(InvalidId { what: "sequence", got: number.to_string(), expected }));
+    }
+    Ok(number)
 }
 
 /// A station the request has reached in the guest.
@@ -28,8 +52,8 @@ pub struct Progress {
     pub request: RequestId,
     /// The station.
     pub stage: Stage,
-    /// The guest's clock since boot, in milliseconds, suspended time included.
-    pub at_ms: u64,
+    /// The guest's clock since boot, in microseconds, suspended time included.
+    pub at_us: u64,
 }
 
 /// Stations inside the guest.
@@ -44,3 +68,6 @@ pub enum Stage {
     /// The effect has begun.
     Started,
 }
+
+/// The highest sequence there is.
+pub(crate) const SEQUENCE_MAX: u64 = i64::MAX as u64;

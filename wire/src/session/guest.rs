@@ -1,18 +1,22 @@
 //! The agent's half of a session.
 //!
 //! Called by the agent's link with frames from the manager and with what `fetch`, `apply` and `journal` did.
-//! A ring while busy is remembered in one bit, never queued.
+//! A ring while a pull is out is remembered in one bit, never queued; what is in hand is bounded.
 
+mod bulk;
 mod calls;
 mod state;
 
-use super::{ReceiveWindow, SendCredit, continued, same};
+use super::{InputBook, ReceiveWindow, SendCredit};
 use crate::error::{Misbehaved, SessionError, Silent};
 use crate::handshake::choose_version;
 use crate::ids::{RequestId, Tick};
-use crate::limits::{FETCH_MS_MAX, HANDSHAKE_MS_MAX, SILENCE_MS_MAX};
-use crate::message::{Chunk, Credit, FromGuest, FromHost, Greeting, Offer, Offsets, Stage, Welcome};
-use state::{State, idle, open};
+use crate::limits::{FETCH_MS_MAX, HANDS_MAX, HANDSHAKE_MS_MAX, OUTPUT_LEN_MAX, SILENCE_MS_MAX};
+use crate::message::{
+    Attached, Chunk, FromGuest, FromHost, Greeting, Input, InputEnd, Offer, Offsets, Resize, SEQUENCE_MAX,
+    Spooled, Welcome,
+};
+use state::{At, Hand, State};
 use std::collections::VecDeque;
 
 /// What the session wants from the agent's link.
@@ -22,16 +26,25 @@ pub enum Owed {
     Send(FromGuest),
     /// Sign over this greeting and call [`Guest::introduce`].
     Introduce(Greeting),
-    /// Put the token on disk, then call [`Guest::attach`] or [`Guest::pull`].
+    /// Put the token on disk, call [`Guest::attach`] for each request in hand, then [`Guest::pull`].
     Welcomed(Welcome),
-    /// Continue the request in hand from these offsets; `None` when the manager does not want its output.
-    Attached(Option<Offsets>),
+    /// Continue the output of this request from these offsets; `None` when the manager does not want it. From
+    /// an offset behind what is there, nothing more of that stream is wanted.
+    Attached(RequestId, Option<Offsets>),
     /// Decide on this request: call [`Guest::fetch`], [`Guest::apply`] or [`Guest::acknowledge`].
     Offered(Box<Offer>),
-    /// Stage these bytes and call [`Guest::staged`].
+    /// Stage these bytes and call [`Guest::staged`], also for a fetch that was given up meanwhile.
     Stage(Chunk),
-    /// End this request if it is the one in hand and has not ended. Before [`Guest::attach`] or
-    /// [`Guest::pull`] only the link knows whether it is.
+    /// Give these bytes to the program and call [`Guest::input_taken`] when it has taken them.
+    Input(Input),
+    /// That was all the input of the program. It may have been told in an earlier session.
+    InputEnd(InputEnd),
+    /// Tell the program's terminal.
+    Resize(Resize),
+    /// The manager has this much of the output; the space in front of it can be given back.
+    Spooled(Spooled),
+    /// End this request if it is in hand and has not ended. Before [`Guest::pull`] only the link knows
+    /// whether it is.
     Cancel(RequestId),
     /// The manager has stored the outcome: forget it. A pull is on its way.
     Forget(RequestId),
@@ -43,13 +56,12 @@ pub enum Owed {
 #[derive(Debug)]
 pub struct Guest {
     state: State,
+    hands: Vec<Hand>,
     rung: bool,
     heard: Tick,
-    since: Tick,
+    connected: Tick,
     chunks: ReceiveWindow,
     output: SendCredit,
-    printed: Option<Offsets>,
-    stage: Option<Stage>,
     out: VecDeque<Owed>,
 }
 
@@ -59,13 +71,12 @@ impl Guest {
     pub fn connected(now: Tick) -> Self {
         Self {
             state: State::Greeting,
+            hands: Vec::new(),
             rung: false,
             heard: now,
-            since: now,
+            connected: now,
             chunks: ReceiveWindow::full(),
             output: SendCredit::full(),
-            printed: None,
-            stage: None,
             out: VecDeque::new(),
         }
     }
@@ -77,58 +88,22 @@ impl Guest {
     pub fn receive(mut self, now: Tick, message: FromHost) -> Result<Self, SessionError> {
         self.drained("receive")?;
         self.heard = now;
-        self.state = match (self.state, message) {
+        match (self.state, message) {
             (_, FromHost::HostBye(reason)) => return Err(SessionError::Ended(reason)),
             (State::Greeting, FromHost::Greeting(greeting)) => {
                 choose_version(&greeting)?;
-                self.then(State::Introducing, Owed::Introduce(greeting))
+                self.state = State::Introducing;
+                self.out.push_back(Owed::Introduce(greeting));
             }
             (State::Proving, FromHost::Welcome(welcome)) => {
-                self.then(State::Settling, Owed::Welcomed(welcome))
+                self.state = State::Settling;
+                self.out.push_back(Owed::Welcomed(welcome));
             }
-            (state @ open!(), FromHost::Ping(number)) => {
-                self.then(state, Owed::Send(FromGuest::Pong(number)))
-            }
-            (state @ open!(), FromHost::OutputCredit(credit)) => self.granted(state, credit)?,
-            (state @ open!(), FromHost::Cancel(request)) => self.cancel(state, request),
-            (state @ open!(), FromHost::Ring) => self.ring(state),
-            (State::Attaching { request }, FromHost::Attached(attached)) => {
-                same("ATTACHED", request, attached.request)?;
-                self.printed = attached.from;
-                self.then(State::Applying { request, attached: true }, Owed::Attached(attached.from))
-            }
-            (State::Pulling, FromHost::Offer(offer)) => self.offered(offer),
-            (State::Pulling, FromHost::Nothing) => self.nothing(),
-            (State::Fetching { request, next, len }, FromHost::Chunk(chunk)) => {
-                self.since = now;
-                let next = self.chunk(request, next, len, &chunk)?;
-                self.then(State::Fetching { request, next, len }, Owed::Stage(chunk))
-            }
-            // Sent before the manager knew that the fetch was given up.
-            (State::Acking { request, next, len }, FromHost::Chunk(chunk)) => {
-                let next = self.chunk(request, next, len, &chunk)?;
-                State::Acking { request, next, len }
-            }
-            (State::Acking { request, .. }, FromHost::Noted(noted)) => {
-                same("NOTED", request, noted)?;
-                self.out.push_back(Owed::Forget(request));
-                self.pulling()
-            }
-            (
-                state,
-                message @ (FromHost::Attached(_)
-                | FromHost::Cancel(_)
-                | FromHost::Chunk(_)
-                | FromHost::Greeting(_)
-                | FromHost::Noted(_)
-                | FromHost::Nothing
-                | FromHost::Offer(_)
-                | FromHost::OutputCredit(_)
-                | FromHost::Ping(_)
-                | FromHost::Ring
-                | FromHost::Welcome(_)),
-            ) => return Err(unexpected(state, &message)),
-        };
+            (State::Pulling, FromHost::Offer(offer)) => self.offered(offer)?,
+            (State::Pulling, FromHost::Nothing) => self.answered(),
+            (state, message) if state.is_open() => self.receive_open(now, message)?,
+            (state, message) => return Err(unexpected(&message, state.name())),
+        }
         Ok(self)
     }
 
@@ -137,8 +112,8 @@ impl Guest {
     /// # Errors
     /// [`Silent`] when one has passed.
     pub fn expire(self, now: Tick) -> Result<Self, SessionError> {
-        let (deadline, ms) = self.deadline();
-        if now < deadline { Ok(self) } else { Err(Silent { state: self.state.name(), ms }.into()) }
+        let (deadline, ms, state) = self.deadline();
+        if now < deadline { Ok(self) } else { Err(Silent { state, ms }.into()) }
     }
 
     /// What is owed next; [`Owed::Wait`] when nothing is.
@@ -146,91 +121,144 @@ impl Guest {
         self.out.pop_front().unwrap_or_else(|| Owed::Wait(self.deadline().0))
     }
 
-    /// The request in hand, from its offer to its acknowledgement.
+    /// Whether a request is in hand: from its offer, or its attach, to its acknowledgement.
     #[must_use]
-    pub const fn in_hand(&self) -> Option<RequestId> {
-        match self.state {
-            State::Deciding { request, .. }
-            | State::Fetching { request, .. }
-            | State::Applying { request, .. } => Some(request),
-            idle!() | State::Acking { .. } => None,
-        }
+    pub fn has_in_hand(&self, request: RequestId) -> bool {
+        self.hand(request).is_some_and(|hand| !matches!(hand.at, At::Acking { .. }))
     }
 
-    /// The name of the state, as on paper.
+    /// The name of the connection's state, as on paper.
     #[must_use]
     pub const fn state(&self) -> &'static str {
         self.state.name()
     }
 
-    fn then(&mut self, state: State, owed: Owed) -> State {
-        self.out.push_back(owed);
-        state
+    /// The name of a request's state, as on paper; `None` when nothing is known of it.
+    #[must_use]
+    pub fn state_of(&self, request: RequestId) -> Option<&'static str> {
+        self.hand(request).map(|hand| hand.at.name())
     }
 
-    fn pulling(&mut self) -> State {
-        self.rung = false;
-        self.then(State::Pulling, Owed::Send(FromGuest::Pull))
-    }
-
-    fn ring(&mut self, state: State) -> State {
-        if state == State::Idle {
-            return self.pulling();
+    fn receive_open(&mut self, now: Tick, message: FromHost) -> Result<(), SessionError> {
+        match message {
+            FromHost::Ping(number) => self.out.push_back(Owed::Send(FromGuest::Pong(number))),
+            FromHost::Ring => self.ring(),
+            FromHost::Cancel(request) => self.cancel(request),
+            FromHost::OutputCredit(spooled) => self.spooled(spooled)?,
+            FromHost::Attached(attached) => self.attached(attached)?,
+            FromHost::Chunk(chunk) => self.chunk(now, chunk)?,
+            FromHost::Input(input) => self.input(input)?,
+            FromHost::InputEnd(end) => self.input_end(end)?,
+            FromHost::Resize(resize) => self.resize(resize),
+            FromHost::Noted(request) => self.noted(request)?,
+            message @ (FromHost::Greeting(_)
+            | FromHost::Welcome(_)
+            | FromHost::Offer(_)
+            | FromHost::Nothing
+            | FromHost::HostBye(_)) => return Err(unexpected(&message, self.state.name())),
         }
+        Ok(())
+    }
+
+    fn offered(&mut self, offer: Box<Offer>) -> Result<(), SessionError> {
+        let request = offer.request;
+        if self.hand(request).is_some() {
+            return Err(Misbehaved::OfferedTwice.into());
+        }
+        if !offer.floor_is_valid() {
+            let max = offer.sequence.map_or(SEQUENCE_MAX, u64::from);
+            return Err(Misbehaved::FloorTooHigh { got: offer.floor, max }.into());
+        }
+        let len = offer.action.payload().map_or(0, |payload| payload.len);
+        let (at, output_max) = (At::Deciding { len }, offer.action.output_len_max());
+        let input = InputBook::of(offer.action.input());
+        self.hands.push(Hand { request, at, printed: None, output_max, stage: None, input });
+        self.out.push_back(Owed::Offered(offer));
+        self.answered();
+        Ok(())
+    }
+
+    /// The pull is answered; one more goes out if the manager rang meanwhile.
+    fn answered(&mut self) {
+        self.state = State::Working;
+        if self.rung {
+            self.pull_again();
+        }
+    }
+
+    fn ring(&mut self) {
         self.rung = true;
-        state
+        if self.state == State::Working {
+            self.pull_again();
+        }
     }
 
-    fn nothing(&mut self) -> State {
-        if self.rung { self.pulling() } else { State::Idle }
+    /// With every hand full the ring is kept until one is free.
+    fn pull_again(&mut self) {
+        if self.hands.len() < HANDS_MAX {
+            self.rung = false;
+            self.state = State::Pulling;
+            self.out.push_back(Owed::Send(FromGuest::Pull));
+        }
     }
 
-    fn offered(&mut self, offer: Box<Offer>) -> State {
-        self.printed = None;
-        self.stage = None;
-        let state = State::Deciding {
-            request: offer.request,
-            len: offer.action.program().map_or(0, |program| program.len),
-        };
-        self.then(state, Owed::Offered(offer))
-    }
-
-    fn granted(&mut self, state: State, credit: Credit) -> Result<State, Misbehaved> {
-        self.output = self.output.granted(credit.bytes)?;
-        Ok(state)
+    /// The hand is free. A pull that is out may have been answered before the manager knew.
+    fn noted(&mut self, request: RequestId) -> Result<(), Misbehaved> {
+        let acking = |hand: &Hand| hand.request == request && matches!(hand.at, At::Acking { .. });
+        let found = self.hands.iter().position(acking);
+        let at = found.ok_or(Misbehaved::WrongRequest { frame: "NOTED" })?;
+        self.hands.remove(at);
+        self.out.push_back(Owed::Forget(request));
+        self.ring();
+        Ok(())
     }
 
     /// A cancel that crossed with the end of its request names one that is not in hand: nothing to do.
-    fn cancel(&mut self, state: State, request: RequestId) -> State {
-        let may_be_in_hand = match state {
-            State::Settling => true,
-            State::Attaching { request: presented } => presented == request,
-            State::Greeting | State::Introducing | State::Proving | State::Pulling | State::Idle => false,
-            State::Deciding { .. }
-            | State::Fetching { .. }
-            | State::Applying { .. }
-            | State::Acking { .. } => self.in_hand() == Some(request),
-        };
-        if may_be_in_hand { self.then(state, Owed::Cancel(request)) } else { state }
-    }
-
-    fn chunk(&mut self, request: RequestId, next: u64, len: u64, chunk: &Chunk) -> Result<u64, Misbehaved> {
-        same("CHUNK", request, chunk.request)?;
-        self.chunks = self.chunks.accept("CHUNK", chunk.bytes.len())?;
-        continued("CHUNK", next, len, chunk.offset, &chunk.bytes)
-    }
-
-    fn deadline(&self) -> (Tick, u64) {
-        let silence = (self.heard.after(SILENCE_MS_MAX), SILENCE_MS_MAX);
-        match self.state {
-            State::Greeting | State::Introducing | State::Proving => {
-                (self.since.after(HANDSHAKE_MS_MAX), HANDSHAKE_MS_MAX)
-            }
-            State::Fetching { next, len, .. } if next < len => {
-                silence.min((self.since.after(FETCH_MS_MAX), FETCH_MS_MAX))
-            }
-            open!() => silence,
+    fn cancel(&mut self, request: RequestId) {
+        if self.state == State::Settling || self.has_in_hand(request) {
+            self.out.push_back(Owed::Cancel(request));
         }
+    }
+
+    /// A place that no stream has is refused.
+    fn attached(&mut self, attached: Attached) -> Result<(), Misbehaved> {
+        let Offsets { stdout, stderr } = attached.from.unwrap_or_default();
+        let got = stdout.max(stderr);
+        if got > OUTPUT_LEN_MAX {
+            return Err(Misbehaved::ChunkBeyondEnd { frame: "ATTACHED", got, len: OUTPUT_LEN_MAX });
+        }
+        let hand = self.hand_mut(attached.request).filter(|hand| hand.at == At::Attaching);
+        let hand = hand.ok_or(Misbehaved::WrongRequest { frame: "ATTACHED" })?;
+        hand.printed = attached.from;
+        hand.at = At::Applying { attached: true };
+        self.out.push_back(Owed::Attached(attached.request, attached.from));
+        Ok(())
+    }
+
+    fn deadline(&self) -> (Tick, u64, &'static str) {
+        if !self.state.is_open() {
+            return (self.connected.after(HANDSHAKE_MS_MAX), HANDSHAKE_MS_MAX, self.state.name());
+        }
+        let silence = (self.heard.after(SILENCE_MS_MAX), SILENCE_MS_MAX, self.state.name());
+        let fetches = self.hands.iter().filter_map(|hand| match hand.at {
+            At::Fetching { next, len, since } if next < len => {
+                Some((since.after(FETCH_MS_MAX), FETCH_MS_MAX, hand.at.name()))
+            }
+            At::Attaching
+            | At::Deciding { .. }
+            | At::Fetching { .. }
+            | At::Applying { .. }
+            | At::Acking { .. } => None,
+        });
+        fetches.fold(silence, Ord::min)
+    }
+
+    fn hand(&self, request: RequestId) -> Option<&Hand> {
+        self.hands.iter().find(|hand| hand.request == request)
+    }
+
+    fn hand_mut(&mut self, request: RequestId) -> Option<&mut Hand> {
+        self.hands.iter_mut().find(|hand| hand.request == request)
     }
 
     fn drained(&self, call: &'static str) -> Result<(), SessionError> {
@@ -242,6 +270,6 @@ impl Guest {
     }
 }
 
-fn unexpected(state: State, message: &FromHost) -> SessionError {
-    Misbehaved::Unexpected { frame: message.kind().name(), state: state.name() }.into()
+fn unexpected(message: &FromHost, state: &'static str) -> SessionError {
+    Misbehaved::Unexpected { frame: message.kind().name(), state }.into()
 }

@@ -4,17 +4,18 @@
 //! receipts did. However often the task asks for a ring, one is sent until the guest pulls; the heartbeat
 //! repeats it.
 
+mod bulk;
 mod calls;
 mod state;
 
-use super::{ReceiveWindow, SendCredit, in_order, printed, same};
+use super::{InputBook, ReceiveWindow, SendCredit, in_order};
 use crate::error::{Misbehaved, SessionError, Silent};
 use crate::handshake::check_version;
 use crate::ids::{RequestId, Tick};
-use crate::limits::{HANDSHAKE_MS_MAX, HEARTBEAT_MS, SILENCE_MS_MAX};
+use crate::limits::{HANDS_MAX, HANDSHAKE_MS_MAX, HEARTBEAT_MS, OUTPUT_LEN_MAX, SILENCE_MS_MAX};
 use crate::message::outcome::Acknowledgement;
-use crate::message::{Credit, Fetch, FromGuest, FromHost, Greeting, Hello, Offsets, Output, Progress, Stage};
-use state::{State, in_hand, open};
+use crate::message::{Attach, FromGuest, FromHost, Greeting, Hello, Offsets, Output, Progress, Stage};
+use state::{At, Hand, State};
 use std::collections::VecDeque;
 
 /// What the session wants from the manager's task.
@@ -26,15 +27,18 @@ pub enum Owed {
     Judge(Box<Hello>),
     /// Look for the next request and call [`Host::offer`] or [`Host::nothing`].
     Pulled,
-    /// The guest still has this request in hand: call [`Host::attached`].
-    Attach(RequestId),
+    /// The guest still has this request in hand: call [`Host::attached`]. That the manager has as much of its
+    /// input as the guest is the manager's to check.
+    Attach(Attach),
     /// Program bytes are wanted: call [`Host::chunk`] as long as there is [`Host::chunk_room`].
     Serve(RequestId),
-    /// The request has reached a station.
+    /// A request has reached a station.
     Progress(Progress),
-    /// Spool these bytes and call [`Host::spooled`].
+    /// Spool these bytes and call [`Host::spooled`]; that may wait until the disk has them.
     Spool(Output),
-    /// Store this outcome and call [`Host::noted`].
+    /// The program has taken input: there may be [`Host::input_room`] again.
+    InputTaken(RequestId),
+    /// Store this outcome, behind all output of its request, and call [`Host::noted`].
     Store(Box<Acknowledgement>),
     /// Nothing more; wait for bytes or for this tick, then call [`Host::expire`].
     Wait(Tick),
@@ -44,6 +48,7 @@ pub enum Owed {
 #[derive(Debug)]
 pub struct Host {
     state: State,
+    hands: Vec<Hand>,
     rung: bool,
     accepted: Tick,
     heard: Tick,
@@ -52,8 +57,7 @@ pub struct Host {
     answered: u64,
     chunks: SendCredit,
     output: ReceiveWindow,
-    printed: Option<Offsets>,
-    stage: Option<Stage>,
+    turn: usize,
     out: VecDeque<Owed>,
 }
 
@@ -63,6 +67,7 @@ impl Host {
     pub fn accepted(now: Tick, greeting: Greeting) -> Self {
         Self {
             state: State::Greeted,
+            hands: Vec::new(),
             rung: false,
             accepted: now,
             heard: now,
@@ -71,8 +76,7 @@ impl Host {
             answered: 0,
             chunks: SendCredit::full(),
             output: ReceiveWindow::full(),
-            printed: None,
-            stage: None,
+            turn: 0,
             out: VecDeque::from([Owed::Send(FromHost::Greeting(greeting))]),
         }
     }
@@ -84,49 +88,18 @@ impl Host {
     pub fn receive(mut self, now: Tick, message: FromGuest) -> Result<Self, SessionError> {
         self.drained("receive")?;
         self.heard = now;
-        self.state = match (self.state, message) {
+        match (self.state, message) {
             (_, FromGuest::GuestBye(reason)) => return Err(SessionError::Ended(reason)),
             (State::Greeted, FromGuest::Hello(hello)) => {
                 check_version(hello.claims.version)?;
-                self.then(State::Judging, Owed::Judge(hello))
+                self.state = State::Judging;
+                self.out.push_back(Owed::Judge(hello));
             }
-            (state @ open!(), FromGuest::Pong(number)) => self.pong(state, number)?,
-            (state @ State::Serving { .. }, FromGuest::ChunkCredit(credit)) => self.granted(state, credit)?,
-            (State::Settling | State::Quiet, FromGuest::Pull) => self.pulled(),
-            (State::Settling, FromGuest::Attach(request)) => {
-                self.then(State::Attaching { request }, Owed::Attach(request))
-            }
-            (State::Offered { request, len }, FromGuest::Fetch(fetch)) => self.serve(request, len, fetch)?,
-            (state @ in_hand!(request), FromGuest::Progress(progress)) => {
-                same("PROGRESS", request, progress.request)?;
-                self.progress(state, progress)?
-            }
-            (state @ State::Applying { request }, FromGuest::Output(output)) => {
-                let Some(at) = self.printed else {
-                    return Err(unexpected(state, &FromGuest::Output(output)));
-                };
-                same("OUTPUT", request, output.request)?;
-                self.output = self.output.accept("OUTPUT", output.bytes.len())?;
-                self.printed = Some(printed(at, &output)?);
-                self.then(state, Owed::Spool(output))
-            }
-            (in_hand!(request), FromGuest::Acknowledge(acknowledgement)) => {
-                same("ACKNOWLEDGE", request, acknowledgement.request)?;
-                self.then(State::Storing { request }, Owed::Store(acknowledgement))
-            }
-            (
-                state,
-                message @ (FromGuest::Acknowledge(_)
-                | FromGuest::Attach(_)
-                | FromGuest::ChunkCredit(_)
-                | FromGuest::Fetch(_)
-                | FromGuest::Hello(_)
-                | FromGuest::Output(_)
-                | FromGuest::Pong(_)
-                | FromGuest::Progress(_)
-                | FromGuest::Pull),
-            ) => return Err(unexpected(state, &message)),
-        };
+            (State::Settling, FromGuest::Attach(attach)) => self.attach(attach)?,
+            (State::Settling | State::Quiet, FromGuest::Pull) => self.pulled()?,
+            (state, message) if state.is_open() => self.receive_open(message)?,
+            (state, message) => return Err(unexpected(&message, state.name())),
+        }
         Ok(self)
     }
 
@@ -139,7 +112,7 @@ impl Host {
         if now >= deadline {
             return Err(Silent { state: self.state.name(), ms }.into());
         }
-        if matches!(self.state, open!()) && now >= self.next_ping {
+        if self.is_open() && now >= self.next_ping {
             self.next_ping = now.after(HEARTBEAT_MS);
             self.pings = self.pings.saturating_add(1);
             self.out.push_back(Owed::Send(FromHost::Ping(self.pings)));
@@ -155,7 +128,7 @@ impl Host {
     pub fn poll(&mut self) -> Owed {
         self.out.pop_front().unwrap_or_else(|| {
             let deadline = self.deadline().0;
-            Owed::Wait(if matches!(self.state, open!()) { deadline.min(self.next_ping) } else { deadline })
+            Owed::Wait(if self.is_open() { deadline.min(self.next_ping) } else { deadline })
         })
     }
 
@@ -168,69 +141,127 @@ impl Host {
     /// Whether the guest has proved its key and was welcomed.
     #[must_use]
     pub const fn is_open(&self) -> bool {
-        matches!(self.state, open!())
+        self.state.is_open()
     }
 
-    /// The name of the state, as on paper.
+    /// The name of the connection's state, as on paper.
     #[must_use]
     pub const fn state(&self) -> &'static str {
         self.state.name()
     }
 
-    fn then(&mut self, state: State, owed: Owed) -> State {
-        self.out.push_back(owed);
-        state
+    /// The name of a request's state, as on paper; `None` when it is not in the guest's hands.
+    #[must_use]
+    pub fn state_of(&self, request: RequestId) -> Option<&'static str> {
+        self.hand(request).map(|hand| hand.at.name())
     }
 
-    fn pulled(&mut self) -> State {
-        self.rung = false;
-        self.then(State::Asked, Owed::Pulled)
+    /// The requests in the guest's hands, in the order in which they came there.
+    pub fn in_hand(&self) -> impl Iterator<Item = RequestId> + '_ {
+        self.hands.iter().map(|hand| hand.request)
     }
 
-    fn granted(&mut self, state: State, credit: Credit) -> Result<State, Misbehaved> {
-        self.chunks = self.chunks.granted(credit.bytes)?;
-        Ok(state)
-    }
-
-    fn serve(&mut self, request: RequestId, len: u64, fetch: Fetch) -> Result<State, Misbehaved> {
-        same("FETCH", request, fetch.request)?;
-        if fetch.offset >= len {
-            return Err(Misbehaved::FetchBeyondEnd { got: fetch.offset, len });
+    fn receive_open(&mut self, message: FromGuest) -> Result<(), SessionError> {
+        match message {
+            FromGuest::Pong(number) => self.pong(number)?,
+            FromGuest::ChunkCredit(credit) => self.chunks = self.chunks.granted(credit.bytes)?,
+            FromGuest::Fetch(fetch) => self.fetch(fetch)?,
+            FromGuest::Progress(progress) => self.progressed(progress)?,
+            FromGuest::Output(output) => self.printed(output)?,
+            FromGuest::InputCredit(credit) => self.input_credit(credit)?,
+            FromGuest::Acknowledge(acknowledgement) => self.acknowledged(acknowledgement)?,
+            message @ (FromGuest::Hello(_)
+            | FromGuest::Attach(_)
+            | FromGuest::Pull
+            | FromGuest::GuestBye(_)) => return Err(unexpected(&message, self.state.name())),
         }
-        self.chunks = SendCredit::full();
-        Ok(self.then(State::Serving { request, next: fetch.offset, len }, Owed::Serve(request)))
+        Ok(())
     }
 
-    fn progress(&mut self, state: State, progress: Progress) -> Result<State, Misbehaved> {
-        self.stage = in_order(self.stage, &progress)?;
-        let next = match (progress.stage, state) {
-            // After an attach the output continues where the answer said, and a start that is told late moves nothing.
-            (Stage::Started, State::Applying { .. }) => state,
-            (Stage::Started, _) => {
-                self.printed = Some(Offsets::default());
-                State::Applying { request: progress.request }
+    fn attach(&mut self, attach: Attach) -> Result<(), Misbehaved> {
+        self.free_hand(attach.request)?;
+        let input = InputBook::attached(attach)?;
+        self.hold(attach.request, At::Attaching, OUTPUT_LEN_MAX, input);
+        self.out.push_back(Owed::Attach(attach));
+        Ok(())
+    }
+
+    fn pulled(&mut self) -> Result<(), Misbehaved> {
+        if self.hands.len() >= HANDS_MAX {
+            return Err(Misbehaved::HandsFull { max: HANDS_MAX });
+        }
+        self.rung = false;
+        self.state = State::Asked;
+        self.out.push_back(Owed::Pulled);
+        Ok(())
+    }
+
+    fn progressed(&mut self, progress: Progress) -> Result<(), SessionError> {
+        let hand = self.told("PROGRESS", progress.request)?;
+        hand.stage = in_order(hand.stage, &progress)?;
+        match (progress.stage, hand.at) {
+            (_, At::Attaching | At::Storing) => {
+                return Err(unexpected(&FromGuest::Progress(progress), hand.at.name()));
             }
-            (Stage::Fetched | Stage::Verified | Stage::Journalled, _) => state,
-        };
-        Ok(self.then(next, Owed::Progress(progress)))
+            // After an attach the output continues where the answer said, and a start that is told late moves nothing.
+            (Stage::Fetched | Stage::Verified | Stage::Journalled, _) | (Stage::Started, At::Applying) => {}
+            (Stage::Started, At::Offered { .. } | At::Serving { .. }) => {
+                hand.printed = Some(Offsets::default());
+                hand.at = At::Applying;
+            }
+        }
+        self.out.push_back(Owed::Progress(progress));
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, acknowledgement: Box<Acknowledgement>) -> Result<(), SessionError> {
+        let hand = self.told("ACKNOWLEDGE", acknowledgement.request)?;
+        if matches!(hand.at, At::Attaching | At::Storing) {
+            return Err(unexpected(&FromGuest::Acknowledge(acknowledgement), hand.at.name()));
+        }
+        hand.at = At::Storing;
+        self.out.push_back(Owed::Store(acknowledgement));
+        Ok(())
     }
 
     /// A pong answers a ping, once: nobody stays alive by pongs that nobody asked for.
-    fn pong(&mut self, state: State, number: u64) -> Result<State, Misbehaved> {
+    fn pong(&mut self, number: u64) -> Result<(), Misbehaved> {
         let first = self.answered.saturating_add(1);
         if !(first..=self.pings).contains(&number) {
             return Err(Misbehaved::UnaskedPong { got: number, first, last: self.pings });
         }
         self.answered = number;
-        Ok(state)
+        Ok(())
     }
 
     fn deadline(&self) -> (Tick, u64) {
-        if matches!(self.state, open!()) {
+        if self.is_open() {
             (self.heard.after(SILENCE_MS_MAX), SILENCE_MS_MAX)
         } else {
             (self.accepted.after(HANDSHAKE_MS_MAX), HANDSHAKE_MS_MAX)
         }
+    }
+
+    /// Refuses a request that is in a hand already, and one for which there is no hand.
+    fn free_hand(&self, request: RequestId) -> Result<(), Misbehaved> {
+        if self.hand(request).is_some() {
+            return Err(Misbehaved::OfferedTwice);
+        }
+        if self.hands.len() >= HANDS_MAX { Err(Misbehaved::HandsFull { max: HANDS_MAX }) } else { Ok(()) }
+    }
+
+    fn hold(&mut self, request: RequestId, at: At, output_max: u64, input: InputBook) {
+        self.hands.push(Hand { request, at, printed: None, output_max, due: 0, stage: None, input });
+    }
+
+    fn hand(&self, request: RequestId) -> Option<&Hand> {
+        self.hands.iter().find(|hand| hand.request == request)
+    }
+
+    /// The hand that a frame of the guest speaks of.
+    fn told(&mut self, frame: &'static str, request: RequestId) -> Result<&mut Hand, Misbehaved> {
+        let found = self.hands.iter_mut().find(|hand| hand.request == request);
+        found.ok_or(Misbehaved::WrongRequest { frame })
     }
 
     fn drained(&self, call: &'static str) -> Result<(), SessionError> {
@@ -242,6 +273,6 @@ impl Host {
     }
 }
 
-fn unexpected(state: State, message: &FromGuest) -> SessionError {
-    Misbehaved::Unexpected { frame: message.kind().name(), state: state.name() }.into()
+fn unexpected(message: &FromGuest, state: &'static str) -> SessionError {
+    Misbehaved::Unexpected { frame: message.kind().name(), state }.into()
 }

@@ -9,15 +9,16 @@ use doorbell_wire::ids::{
     SessionToken, ShortText, Signature,
 };
 use doorbell_wire::message::action::{
-    Action, Command, Executable, LinkSelector, LinkSet, Program, Run, RunParts,
+    Action, Command, Executable, Form, Get, Input, Limits, LinkSelector, LinkSet, Mode, Payload, Program,
+    Put, Run, RunParts, Window,
 };
 use doorbell_wire::message::outcome::{
-    Acknowledgement, Evidence, LinkChange, LinkState, Links, NotReceived, NotVerified, Outcome, OutputTotals,
-    Ran, Refusal, Signal, StreamTotal,
+    Acknowledgement, Evidence, FileEvidence, FileKind, LinkChange, LinkState, Links, NotReceived, NotStarted,
+    NotVerified, Outcome, OutputTotals, Ran, Refusal, Signal, StartFault, StreamTotal, Usage,
 };
 use doorbell_wire::message::{
-    Attached, Capabilities, Chunk, Claims, Credit, Fetch, FromGuest, FromHost, Greeting, Hello, Offer,
-    Offsets, Output, Progress, Stage, Stream, Welcome,
+    self, Attach, Attached, Capabilities, Chunk, Claims, Credit, Fetch, FromGuest, FromHost, Greeting, Hello,
+    InputCredit, InputEnd, Offer, Offsets, Output, Progress, Resize, Spooled, Stage, Stream, Welcome,
 };
 use std::num::NonZeroU8;
 
@@ -44,13 +45,14 @@ vectors! {
         FromHost::Offer(_) => "offer_query": FromHost::Offer(Box::new(Offer {
             request: request(),
             sequence: None,
+            floor: 8,
             action: Action::LinkList,
             timeout_ms: None,
             idempotent: false,
         })),
         FromHost::Nothing => "nothing": FromHost::Nothing,
         FromHost::Chunk(_) => "chunk": FromHost::Chunk(Chunk { request: request(), offset: 300, bytes: b"#!/bin/sh\n".to_vec() }),
-        FromHost::OutputCredit(_) => "output_credit": FromHost::OutputCredit(Credit { bytes: 32768 }),
+        FromHost::OutputCredit(_) => "output_credit": FromHost::OutputCredit(spooled(70_000, 32768)),
         FromHost::Attached(_) => "attached": FromHost::Attached(Attached {
             request: request(),
             from: Some(Offsets { stdout: 5, stderr: 70_000 }),
@@ -58,6 +60,9 @@ vectors! {
         FromHost::Noted(_) => "noted": FromHost::Noted(request()),
         FromHost::Cancel(_) => "cancel": FromHost::Cancel(request()),
         FromHost::Ping(_) => "ping": FromHost::Ping(3),
+        FromHost::Input(_) => "input": FromHost::Input(input(0)),
+        FromHost::InputEnd(_) => "input_end": FromHost::InputEnd(InputEnd { request: request(), len: 6 }),
+        FromHost::Resize(_) => "resize": FromHost::Resize(Resize { request: request(), window: window() }),
         FromHost::HostBye(_) => "host_bye": FromHost::HostBye(Reason::NOT_APPROVED),
     }
 }
@@ -69,11 +74,13 @@ vectors! {
         FromGuest::Pull => "pull": FromGuest::Pull,
         FromGuest::Fetch(_) => "fetch": FromGuest::Fetch(Fetch { request: request(), offset: 0 }),
         FromGuest::ChunkCredit(_) => "chunk_credit": FromGuest::ChunkCredit(Credit { bytes: 10 }),
-        FromGuest::Attach(_) => "attach": FromGuest::Attach(request()),
+        FromGuest::Attach(_) => "attach": FromGuest::Attach(attach()),
         FromGuest::Progress(_) => "progress_started": FromGuest::Progress(progress(Stage::Started)),
         FromGuest::Output(_) => "output_stdout": FromGuest::Output(output(Stream::Stdout)),
         FromGuest::Acknowledge(_) => "outcome_succeeded": acknowledge(Outcome::Succeeded, Evidence::None),
         FromGuest::Pong(_) => "pong": FromGuest::Pong(3),
+        FromGuest::InputCredit(_) => "input_credit":
+            FromGuest::InputCredit(InputCredit { request: request(), bytes: 6 }),
         FromGuest::GuestBye(_) => "guest_bye": FromGuest::GuestBye(Reason::GOODBYE),
     }
 }
@@ -84,14 +91,33 @@ vectors! {
         Action::Run(_) => "offer_run_program": Action::Run(run(program())),
         Action::LinkList => "offer_link_list": Action::LinkList,
         Action::LinkSet(_) => "offer_link_set_name": Action::LinkSet(LinkSet { link: by_name(), up: false }),
+        Action::Put(_) => "offer_put_file": Action::Put(put(Form::File)),
+        Action::Get(_) => "offer_get": Action::Get(Get { path: "/etc/fstab".parse().unwrap() }),
     }
 }
 
 vectors! {
     /// Every kind of thing that can be started.
     executables: Executable {
-        Executable::InGuest(_) => "offer_run_in_guest": Executable::InGuest(Command::try_from("uname".to_owned()).unwrap()),
+        Executable::InGuest(_) => "offer_run_in_guest": in_guest(),
         Executable::Program(_) => "offer_run_program": program(),
+    }
+}
+
+vectors! {
+    /// Everything that a program may read.
+    inputs: Input {
+        Input::None => "offer_run_in_guest": Input::None,
+        Input::Stream => "offer_run_stream": Input::Stream,
+        Input::Terminal(_) => "offer_run_terminal": Input::Terminal(window()),
+    }
+}
+
+vectors! {
+    /// Everything that is put into a guest.
+    forms: Form {
+        Form::File => "offer_put_file": Form::File,
+        Form::Archive => "offer_put_archive": Form::Archive,
     }
 }
 
@@ -137,7 +163,7 @@ vectors! {
             expected: Digest::new([0x44; 32]),
             got: Digest::new([0x45; 32]),
         }),
-        Outcome::NotStarted(_) => "outcome_not_started": Outcome::NotStarted(2),
+        Outcome::NotStarted(_) => "not_started_not_found": not_started(StartFault::NotFound),
     }
 }
 
@@ -163,12 +189,37 @@ vectors! {
 }
 
 vectors! {
+    /// Everything that keeps a program from starting.
+    faults: StartFault {
+        StartFault::NotFound => "not_started_not_found": StartFault::NotFound,
+        StartFault::NotExecutable => "not_started_not_executable": StartFault::NotExecutable,
+        StartFault::BadInterpreter => "not_started_bad_interpreter": StartFault::BadInterpreter,
+        StartFault::WrongArchitecture => "not_started_wrong_architecture": StartFault::WrongArchitecture,
+        StartFault::NotAProgram => "not_started_not_a_program": StartFault::NotAProgram,
+        StartFault::NoExecMount => "not_started_no_exec_mount": StartFault::NoExecMount,
+        StartFault::NoDirectory => "not_started_no_directory": StartFault::NoDirectory,
+        StartFault::NoUser => "not_started_no_user": StartFault::NoUser,
+        StartFault::Kernel => "not_started_kernel": StartFault::Kernel,
+    }
+}
+
+vectors! {
+    /// Everything that a path names.
+    files: FileKind {
+        FileKind::File => "evidence_file": FileKind::File,
+        FileKind::Tree => "evidence_tree": FileKind::Tree,
+        FileKind::Link => "evidence_link": FileKind::Link,
+    }
+}
+
+vectors! {
     /// Every kind of evidence.
     evidence: Evidence {
         Evidence::None => "outcome_succeeded": Evidence::None,
         Evidence::Links(_) => "evidence_links": Evidence::Links(Links::cut(vec![link(1), loopback()])),
         Evidence::LinkChange(_) => "evidence_link_change":
             Evidence::LinkChange(LinkChange { before: link(0x1003), after: link(0x1002) }),
+        Evidence::File(_) => "evidence_file": Evidence::File(file(FileKind::File)),
     }
 }
 
@@ -187,13 +238,23 @@ pub fn all() -> Vec<(&'static str, Message)> {
     all.push(("offer_link_set_up", offer(up)));
     let station = |stage| Message::Guest(FromGuest::Progress(progress(stage)));
     all.extend(stages().into_iter().map(|(name, stage)| (name, station(stage))));
+    let reads = |input| {
+        let parts = RunParts { input, ..run(in_guest()).parts().clone() };
+        offer(Action::Run(Run::try_from(parts).unwrap()))
+    };
+    all.extend(inputs().into_iter().map(|(name, input)| (name, reads(input))));
+    all.extend(forms().into_iter().map(|(name, form)| (name, offer(Action::Put(put(form))))));
     let printed = |stream| Message::Guest(FromGuest::Output(output(stream)));
     all.extend(streams().into_iter().map(|(name, stream)| (name, printed(stream))));
     all.extend(outcomes().into_iter().map(|(name, how)| (name, outcome(how))));
     all.extend(refusals().into_iter().map(|(name, why)| (name, outcome(Outcome::Refused(why)))));
     all.extend(not_received().into_iter().map(|(name, why)| (name, outcome(Outcome::NotReceived(why)))));
+    all.extend(faults().into_iter().map(|(name, fault)| (name, outcome(not_started(fault)))));
     let proved = |evidence| Message::Guest(acknowledge(Outcome::Succeeded, evidence));
     all.extend(evidence().into_iter().map(|(name, evidence)| (name, proved(evidence))));
+    let named = |kind| proved(Evidence::File(file(kind)));
+    all.extend(files().into_iter().map(|(name, kind)| (name, named(kind))));
+    all.push(("ran_and_printed", Message::Guest(FromGuest::Acknowledge(Box::new(ran_and_printed())))));
     all.push(("hello_first", Message::Guest(FromGuest::Hello(Box::new(first_hello())))));
     let attached = Attached { request: request(), from: None };
     all.push(("attached_unknown", Message::Host(FromHost::Attached(attached))));
@@ -227,9 +288,10 @@ pub fn hello() -> Hello {
         boot_id: BootId::new([0x35; 16]),
         generation: Some(Generation::new([0x36; 16])),
         token: Some(SessionToken::new([0x22; 32])),
-        capabilities: Capabilities::RUN.with(Capabilities::LINK).with(Capabilities::CGROUP_KILL),
+        capabilities: Capabilities(0x3f),
         agent: text("0.1.0"),
-        low_water: 251,
+        sequence_max: 251,
+        clock_us: 5_000_000,
     };
     Hello { claims, proof: Signature::new([0x37; 64]) }
 }
@@ -238,7 +300,7 @@ pub fn first_hello() -> Hello {
     let Hello { mut claims, proof } = hello();
     claims.generation = None;
     claims.token = None;
-    claims.low_water = 0;
+    claims.sequence_max = 0;
     Hello { claims, proof }
 }
 
@@ -246,25 +308,75 @@ pub fn offer(action: Action) -> Offer {
     Offer {
         request: request(),
         sequence: Some(Sequence::try_from(7).unwrap()),
+        floor: 5,
         action,
         timeout_ms: Some(60_000),
         idempotent: true,
     }
 }
 
+/// A program of the guest reads nothing and has no limits of its own; one that comes over the channel has all.
 pub fn run(executable: Executable) -> Run {
-    let args = vec!["-a".to_owned()];
-    let env = vec![("LANG".to_owned(), "C".to_owned())];
-    let cwd = Some("/tmp".parse::<GuestPath>().unwrap());
-    Run::try_from(RunParts { executable, args, env, cwd }).unwrap()
+    let comes = matches!(executable, Executable::Program(_));
+    let limits = Limits {
+        memory_max: Some(268_435_456),
+        processes_max: Some(64),
+        cpu_percent_max: Some(150),
+        output_len_max: OUTPUT_MAX,
+    };
+    Run::try_from(RunParts {
+        executable,
+        args: vec!["-a".to_owned()],
+        env: vec![("LANG".to_owned(), "C".to_owned())],
+        cwd: Some("/tmp".parse::<GuestPath>().unwrap()),
+        user: comes.then(|| text("nobody")),
+        input: if comes { Input::Stream } else { Input::None },
+        limits: if comes { limits } else { Limits::default() },
+    })
+    .unwrap()
 }
+
+/// Output bytes that are kept of each stream of the program that comes over the channel.
+pub const OUTPUT_MAX: u64 = 1_048_576;
 
 pub fn program() -> Executable {
     Executable::Program(Program::new(Digest::new([0x44; 32]), 310, text("fix.sh")).unwrap())
 }
 
+pub fn in_guest() -> Executable {
+    Executable::InGuest(Command::try_from("uname".to_owned()).unwrap())
+}
+
+pub fn put(form: Form) -> Put {
+    let file = form == Form::File;
+    Put {
+        path: "/etc/fstab".parse().unwrap(),
+        payload: Payload::new(Digest::new([0x44; 32]), 310).unwrap(),
+        form,
+        mode: file.then(|| Mode::try_from(0o644).unwrap()),
+        owner: file.then(|| text("root:adm")),
+    }
+}
+
+fn window() -> Window {
+    Window { rows: 24, columns: 80 }
+}
+
+pub fn spooled(end: u64, bytes: u32) -> Spooled {
+    Spooled { request: request(), stream: Stream::Stdout, end, bytes }
+}
+
+/// Six bytes have come and four of them were taken.
+pub fn attach() -> Attach {
+    Attach { request: request(), input: 6, taken: 4 }
+}
+
+pub fn input(offset: u64) -> message::Input {
+    message::Input { request: request(), offset, bytes: b"hello\n".to_vec() }
+}
+
 pub fn progress(stage: Stage) -> Progress {
-    Progress { request: request(), stage, at_ms: 5000 }
+    Progress { request: request(), stage, at_us: 5_000_000 }
 }
 
 pub fn output(stream: Stream) -> Output {
@@ -272,10 +384,43 @@ pub fn output(stream: Stream) -> Output {
 }
 
 pub fn acknowledgement(outcome: Outcome, evidence: Evidence) -> Acknowledgement {
-    let stdout = StreamTotal { kept: 6, dropped: 0 };
+    let stdout = StreamTotal { kept: 6, dropped: 0, digest: None };
     let output = OutputTotals { stdout, stderr: StreamTotal::default() };
-    let ran = Some(Ran { started_ms: 5000, ended_ms: 5020 });
+    let ran = Some(Ran {
+        started_us: 5_000_000,
+        first_output_us: None,
+        exited_us: 5_020_000,
+        ended_us: 5_020_000,
+        usage: None,
+    });
     Acknowledgement { request: request(), outcome, evidence, output, ran }
+}
+
+/// All that can be told of a program.
+pub fn ran_and_printed() -> Acknowledgement {
+    let mut told = acknowledgement(Outcome::Succeeded, Evidence::None);
+    told.output.stdout.digest = Some(Digest::new([0x46; 32]));
+    let usage =
+        Usage { cpu_user_us: 9000, cpu_system_us: 1000, memory_peak: Some(1_048_576), oom_killed: true };
+    told.ran = told.ran.map(|ran| Ran { first_output_us: Some(5_010_000), usage: Some(usage), ..ran });
+    told
+}
+
+fn not_started(fault: StartFault) -> Outcome {
+    Outcome::NotStarted(NotStarted { fault, errno: 2 })
+}
+
+fn file(kind: FileKind) -> FileEvidence {
+    FileEvidence {
+        path: "/etc/fstab".parse().unwrap(),
+        kind,
+        len: 310,
+        digest: (kind == FileKind::File).then(|| Digest::new([0x44; 32])),
+        mode: Mode::try_from(0o644).unwrap(),
+        uid: 0,
+        gid: 4,
+        entries: if kind == FileKind::Tree { 3 } else { 1 },
+    }
 }
 
 fn acknowledge(outcome: Outcome, evidence: Evidence) -> FromGuest {

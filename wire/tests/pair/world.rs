@@ -6,13 +6,13 @@ use crate::agent::Agent;
 use crate::common::START;
 use crate::manager::{self, Manager, State};
 use doorbell_wire::frame::Deframer;
-use doorbell_wire::ids::Tick;
-use doorbell_wire::limits::BULK_WINDOW;
+use doorbell_wire::ids::{RequestId, Tick};
+use doorbell_wire::limits::{BULK_WINDOW, HANDS_MAX, INPUT_WINDOW};
 use doorbell_wire::message::outcome::Outcome;
 use doorbell_wire::message::{FromGuest, FromHost};
 use doorbell_wire::session::guest::{Guest, Owed as GuestOwed};
 use doorbell_wire::session::host::{Host, Owed as HostOwed};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 /// What is lost beside the bytes on their way.
@@ -38,6 +38,12 @@ pub(crate) struct World {
     at_host: Deframer,
     chunks_in_flight: u64,
     output_in_flight: u64,
+    /// What of each request's input its program has not taken, as far as the manager knows.
+    input_in_flight: BTreeMap<RequestId, u64>,
+    /// Whose output came, frame by frame.
+    pub(crate) printed: Vec<RequestId>,
+    /// Whose program bytes came, frame by frame.
+    pub(crate) served: Vec<RequestId>,
     rings_since_pull: usize,
     pings_since_pull: usize,
 }
@@ -48,6 +54,7 @@ impl World {
             now: START,
             manager: Manager {
                 piece: if !lens.is_empty() && lens.iter().all(|len| *len < 1000) { 100 } else { 0 },
+                concurrency: 3,
                 ..Manager::default()
             },
             agent: Agent::default(),
@@ -61,6 +68,9 @@ impl World {
             at_host: Deframer::new(),
             chunks_in_flight: 0,
             output_in_flight: 0,
+            input_in_flight: BTreeMap::new(),
+            printed: Vec::new(),
+            served: Vec::new(),
             rings_since_pull: 0,
             pings_since_pull: 0,
         };
@@ -91,6 +101,7 @@ impl World {
         (self.at_guest, self.at_host) = (Deframer::new(), Deframer::new());
         (self.chunks_in_flight, self.output_in_flight) = (0, 0);
         (self.rings_since_pull, self.pings_since_pull) = (0, 0);
+        self.input_in_flight.clear();
         match loss {
             Loss::Link => {}
             // What a stored outcome vouches for is synced; the rest of the spool may end anywhere.
@@ -144,8 +155,10 @@ impl World {
                 break;
             };
             let message = FromHost::from_frame(&frame).unwrap();
-            if let FromHost::OutputCredit(credit) = &message {
-                self.output_in_flight -= u64::from(credit.bytes);
+            match &message {
+                FromHost::OutputCredit(spooled) => self.output_in_flight -= u64::from(spooled.bytes),
+                FromHost::Chunk(chunk) => self.served.push(chunk.request),
+                _ => {}
             }
             self.guest = Some(guest.receive(self.now, message).unwrap());
             self.drain_guest();
@@ -166,12 +179,17 @@ impl World {
             let message = FromGuest::from_frame(&frame).unwrap();
             match &message {
                 FromGuest::ChunkCredit(credit) => self.chunks_in_flight -= u64::from(credit.bytes),
-                FromGuest::Fetch(_) => self.chunks_in_flight = 0,
                 FromGuest::Pull => (self.rings_since_pull, self.pings_since_pull) = (0, 0),
+                FromGuest::Output(output) => self.printed.push(output.request),
+                FromGuest::Attach(attach) => {
+                    self.input_in_flight.insert(attach.request, attach.input - attach.taken);
+                }
+                FromGuest::InputCredit(credit) => {
+                    *self.input_in_flight.get_mut(&credit.request).unwrap() -= u64::from(credit.bytes);
+                }
                 _ => {}
             }
-            let host = host.receive(self.now, message).unwrap();
-            self.host = Some(host);
+            self.host = Some(host.receive(self.now, message).unwrap());
             self.drain_host();
             self.host = self.host.take().map(|host| self.manager.continue_serving(host));
             self.drain_host();
@@ -190,11 +208,19 @@ impl World {
     /// Delivers byte by byte until so many have arrived or nothing moves.
     pub(crate) fn deliver_until(&mut self, count: usize) {
         while self.delivered < count {
-            self.work();
+            // Between two frames a program has nothing new to do.
+            if !self.at_guest.is_mid_frame() {
+                self.work();
+            }
             if self.deliver_to_guest(1) == 0 && self.deliver_to_host(1) == 0 {
                 return;
             }
         }
+    }
+
+    /// Lets both sides say all they have to say while no program does anything.
+    pub(crate) fn exchange(&mut self) {
+        while self.deliver_to_guest(usize::MAX) + self.deliver_to_host(usize::MAX) > 0 {}
     }
 
     /// Lets everything happen that can happen without time passing.
@@ -212,6 +238,16 @@ impl World {
         self.manager.store.iter().filter(|stored| matches!(stored.state, State::Done(_))).count()
     }
 
+    /// At rest with nothing in hand: all credit is where it began.
+    pub(crate) fn no_credit_is_lost(&self) {
+        assert!(self.is_connected() && self.host.as_ref().unwrap().in_hand().next().is_none());
+        assert_eq!(
+            (self.chunks_in_flight, self.output_in_flight),
+            (0, 0),
+            "bytes in flight, and nobody sends"
+        );
+    }
+
     /// No accepted request is lost and none was started twice.
     pub(crate) fn all_done_exactly_once(&self, interrupted_is_fine: bool) {
         for stored in &self.manager.store {
@@ -220,7 +256,11 @@ impl World {
             match outcome {
                 Outcome::Succeeded => {
                     assert_eq!(starts, 1, "{stored:?}");
-                    assert_eq!(stored.spooled, output_bytes(stored.sequence), "its output is whole");
+                    assert_eq!(
+                        stored.spooled,
+                        output_bytes(stored.sequence, stored.len),
+                        "its output is whole"
+                    );
                 }
                 Outcome::Interrupted => assert!(interrupted_is_fine && starts == 1, "{stored:?}"),
                 Outcome::Cancelled => {
@@ -232,6 +272,8 @@ impl World {
     }
 
     fn drain_host(&mut self) {
+        let hands = self.host.as_ref().map_or(0, |host| host.in_hand().count());
+        assert!(hands <= HANDS_MAX, "{hands} requests in hand");
         while let Some(mut host) = self.host.take() {
             let owed = host.poll();
             match owed {
@@ -273,6 +315,11 @@ impl World {
         match message {
             FromHost::Chunk(chunk) => self.chunks_in_flight += chunk.bytes.len() as u64,
             FromHost::Ping(_) => self.pings_since_pull += 1,
+            FromHost::Input(input) => {
+                let flight = self.input_in_flight.entry(input.request).or_default();
+                *flight += input.bytes.len() as u64;
+                assert!(*flight <= u64::from(INPUT_WINDOW), "{flight} bytes of input wait for a program");
+            }
             _ => self.rings_since_pull += usize::from(manager::is_ring(message)),
         }
         assert!(self.chunks_in_flight <= u64::from(BULK_WINDOW), "{} bytes in flight", self.chunks_in_flight);
@@ -295,8 +342,19 @@ pub(crate) fn program_bytes(sequence: u64, range: Range<u64>) -> Vec<u8> {
 }
 
 /// What a program prints, as both sides can tell.
-pub(crate) fn output_bytes(sequence: u64) -> Vec<u8> {
-    (0..230 + sequence).map(|index| u8::try_from((index * 3 + sequence) % 251).unwrap()).collect()
+pub(crate) fn output_bytes(sequence: u64, len: usize) -> Vec<u8> {
+    let len = if len < 30_000 { 230 + sequence } else { len as u64 };
+    (0..len).map(|index| u8::try_from((index * 3 + sequence) % 251).unwrap()).collect()
+}
+
+/// What a program reads, as both sides can tell: every third one nothing, and a large one more than a window.
+pub(crate) fn input_bytes(sequence: u64, len: usize) -> Vec<u8> {
+    let len = match len {
+        _ if sequence.is_multiple_of(3) => 0,
+        0..30_000 => 120,
+        _ => 100_000,
+    };
+    (0..len).map(|index| u8::try_from((index * 5 + sequence) % 251).unwrap()).collect()
 }
 
 trait WriteTo {

@@ -44,6 +44,12 @@ every! {
         Misbehaved::UnaskedPong { .. } => Misbehaved::UnaskedPong { got: 3, first: 1, last: 2 },
         Misbehaved::Unexpected { .. } => Misbehaved::Unexpected { frame: "PULL", state: "Asked" },
         Misbehaved::WrongRequest { .. } => Misbehaved::WrongRequest { frame: "FETCH" },
+        Misbehaved::OfferedTwice => Misbehaved::OfferedTwice,
+        Misbehaved::HandsFull { .. } => Misbehaved::HandsFull { max: 16 },
+        Misbehaved::StoredUnsent { .. } => Misbehaved::StoredUnsent { got: 2, sent: 1 },
+        Misbehaved::FloorTooHigh { .. } => Misbehaved::FloorTooHigh { got: 2, max: 1 },
+        Misbehaved::InputImpossible { .. } => Misbehaved::InputImpossible { input: 1, taken: 2, window: 3 },
+        Misbehaved::InputEnded => Misbehaved::InputEnded,
     }
 }
 
@@ -53,7 +59,7 @@ every! {
         SessionError::Incompatible(_) => incompatible().into(),
         SessionError::Malformed(_) => Malformed::UnknownKind { kind: 1 }.into(),
         SessionError::Misbehaved(_) => Misbehaved::WrongRequest { frame: "NOTED" }.into(),
-        SessionError::Misuse { .. } => SessionError::Misuse { call: "pull", state: "Idle" },
+        SessionError::Misuse { .. } => SessionError::Misuse { call: "pull", state: "Working" },
         SessionError::Silent(_) => silent().into(),
     }
 }
@@ -90,7 +96,7 @@ fn every_error_has_one_reason() {
     assert_eq!(SessionError::from(incompatible()).reason(), Some(Reason::INCOMPATIBLE));
     assert_eq!(SessionError::from(silent()).reason(), Some(Reason::SILENT));
     assert_eq!(SessionError::Ended(Reason::GOODBYE).reason(), None);
-    assert_eq!(SessionError::Misuse { call: "pull", state: "Idle" }.reason(), Some(Reason::INTERNAL));
+    assert_eq!(SessionError::Misuse { call: "pull", state: "Working" }.reason(), Some(Reason::INTERNAL));
 }
 
 #[test]
@@ -112,5 +118,5 @@ fn incompatible() -> Incompatible {
 }
 
 fn silent() -> Silent {
-    Silent { state: "Idle", ms: 1 }
+    Silent { state: "Working", ms: 1 }
 }

@@ -1,22 +1,23 @@
-//! The rules of a session: who may say what, when, about which request, and how much of it.
+//! The rules of a session: who may say what, when and about which request. How much of it is in `bulk`.
 
 use crate::common::walk::{
-    self, GUEST_ROWS, HOST_ROWS, applying_host, attached, attaching, drain, drained, drained_host, fetching,
-    greeted, guest_says, host_says, other, pulling, serving, settling, welcomed,
+    self, GUEST_HANDS, GUEST_ROWS, HOST_ROWS, applying_host, attaching, drain, drained, drained_host,
+    fetching, greeted, guest_says, host_says, offered, other, presented, printed, pulling, resumed, serving,
+    settling, welcomed,
 };
-use crate::common::{START, envelope, samples};
+use crate::common::{START, envelope, id, samples};
+use crate::refused;
 use doorbell_wire::error::{Misbehaved, Reason, SessionError};
 use doorbell_wire::handshake::{check_version, choose_version, transcript};
-use doorbell_wire::ids::{Generation, Nonce, PublicKey, SessionToken};
-use doorbell_wire::limits::{BULK_WINDOW, CHUNK_LEN_MAX, HEARTBEAT_MS, OUTPUT_LEN_MAX};
-use doorbell_wire::message::action::{Action, Executable, Program};
+use doorbell_wire::ids::{Generation, Nonce, PublicKey, Sequence, SessionToken};
+use doorbell_wire::limits::{CHUNK_LEN_MAX, HANDS_MAX, HEARTBEAT_MS, OUTPUT_LEN_MAX};
+use doorbell_wire::message::action::Action;
 use doorbell_wire::message::{
-    Attached, Capabilities, Chunk, Credit, Fetch, FromGuest, FromHost, Greeting, Hello, Offsets, Output,
-    Progress, Stage, Stream,
+    Attach, Attached, Capabilities, Chunk, Fetch, FromGuest, FromHost, Greeting, Hello, Offer, Offsets,
+    Output, Progress, Stage, Stream,
 };
 use doorbell_wire::session::guest::{Guest, Owed as GuestOwed};
-use doorbell_wire::session::host::Host;
-use std::fmt::Debug;
+use doorbell_wire::session::host::{Host, Owed as HostOwed};
 
 #[test]
 fn a_goodbye_ends_the_session_in_every_state() {
@@ -70,7 +71,7 @@ fn the_transcript_covers_every_field() {
         Greeting { host_time_ms: 1, ..greeting },
     ];
     let mut all: Vec<Vec<u8>> = greetings.iter().map(|other| transcript(other, &claims).unwrap()).collect();
-    let changed: [fn(&mut doorbell_wire::message::Claims); 9] = [
+    let changed: [fn(&mut doorbell_wire::message::Claims); 10] = [
         |claims| claims.version = 1,
         |claims| claims.nonce = Nonce::new([0; 32]),
         |claims| claims.public_key = PublicKey::new([0; 32]),
@@ -79,7 +80,8 @@ fn the_transcript_covers_every_field() {
         |claims| claims.token = Some(SessionToken::new([0; 32])),
         |claims| claims.capabilities = Capabilities(0),
         |claims| claims.agent = samples::text("0.1.1"),
-        |claims| claims.low_water = 0,
+        |claims| claims.sequence_max = 0,
+        |claims| claims.clock_us = 0,
     ];
     for change in changed {
         let mut claims = claims.clone();
@@ -89,7 +91,7 @@ fn the_transcript_covers_every_field() {
     all.push(base);
     all.sort();
     all.dedup();
-    assert_eq!(all.len(), 4 + 9 + 1, "two transcripts are equal");
+    assert_eq!(all.len(), 4 + 10 + 1, "two transcripts are equal");
 }
 
 #[test]
@@ -97,14 +99,20 @@ fn a_frame_about_another_request_is_refused() {
     let wrong = |frame| Misbehaved::WrongRequest { frame };
     let chunk = Chunk { request: other(), offset: 300, bytes: vec![0; 10] };
     refused(fetching().receive(START, FromHost::Chunk(chunk)), wrong("CHUNK"));
-    let row = |state: &str| GUEST_ROWS.iter().find(|row| row.state == state).unwrap();
     let answer = Attached { request: other(), from: None };
-    refused((row("Attaching").make)().receive(START, FromHost::Attached(answer)), wrong("ATTACHED"));
-    refused((row("Acking").make)().receive(START, FromHost::Noted(other())), wrong("NOTED"));
+    refused(presented().receive(START, FromHost::Attached(answer)), wrong("ATTACHED"));
+    refused(walk::finished(printed()).receive(START, FromHost::Noted(other())), wrong("NOTED"));
+    refused(printed().receive(START, FromHost::Noted(samples::request())), wrong("NOTED"));
+    let mut credit = samples::spooled(6, 6);
+    credit.request = other();
+    refused(printed().receive(START, FromHost::OutputCredit(credit)), wrong("OUTPUT_CREDIT"));
+    let mut input = samples::input(0);
+    input.request = other();
+    refused(printed().receive(START, FromHost::Input(input)), wrong("INPUT"));
     let fetch = FromGuest::Fetch(Fetch { request: other(), offset: 0 });
-    refused(walk::offered().receive(START, fetch), wrong("FETCH"));
+    refused(offered().receive(START, fetch), wrong("FETCH"));
     let progress = FromGuest::Progress(Progress { request: other(), ..samples::progress(Stage::Started) });
-    refused(walk::offered().receive(START, progress), wrong("PROGRESS"));
+    refused(offered().receive(START, progress), wrong("PROGRESS"));
     let output = FromGuest::Output(Output { request: other(), ..samples::output(Stream::Stdout) });
     refused(applying_host().receive(START, output), wrong("OUTPUT"));
     let mut outcome = walk::acknowledgement();
@@ -113,84 +121,72 @@ fn a_frame_about_another_request_is_refused() {
 }
 
 #[test]
-fn a_chunk_that_leaves_a_gap_or_overlaps_is_refused() {
-    for got in [0, 299, 301, u64::MAX] {
-        let expected = Misbehaved::ChunkOffset { frame: "CHUNK", got, expected: 300 };
-        refused(fetching().receive(START, chunk(got, 1)), expected);
+fn a_request_that_is_in_hand_is_not_offered_or_presented_again() {
+    for row in GUEST_HANDS.iter().filter(|row| row.state != walk::NOWHERE) {
+        let pulling = host_says((row.make)(), FromHost::Ring);
+        refused(pulling.receive(START, walk::offer_of(samples::program())), Misbehaved::OfferedTwice);
     }
+    let again = FromGuest::Attach(walk::fresh(samples::request()));
+    refused(attaching().receive(START, again.clone()), Misbehaved::OfferedTwice);
+    refused(applying_host().receive(START, again.clone()), Misbehaved::OfferedTwice);
+    let late = Misbehaved::Unexpected { frame: "ATTACH", state: "Quiet" };
+    refused(offered().receive(START, again), late);
 }
 
 #[test]
-fn a_chunk_beyond_the_end_of_the_program_is_refused() {
-    assert!(fetching().receive(START, chunk(300, 10)).is_ok());
-    let expected = Misbehaved::ChunkBeyondEnd { frame: "CHUNK", got: 311, len: 310 };
-    refused(fetching().receive(START, chunk(300, 11)), expected);
+fn nothing_is_taken_beyond_the_hands() {
+    let full = Misbehaved::HandsFull { max: HANDS_MAX };
+    let one_more = FromGuest::Attach(walk::fresh(other()));
+    refused(walk::full_host().receive(START, one_more), full.clone());
+    refused(walk::full_host().receive(START, FromGuest::Pull), full);
+    // The agent keeps a ring until a hand is free, and asks for one request then.
+    let mut guest = host_says(walk::full(), FromHost::Ring);
+    assert_eq!(guest.state(), "Working");
+    let first = id(0);
+    guest = host_says(guest, FromHost::Attached(Attached { request: first, from: None }));
+    let mut outcome = walk::acknowledgement();
+    outcome.request = first;
+    guest = drained(guest.acknowledge(outcome).unwrap());
+    assert_eq!(guest.state(), "Working", "an outcome that is not noted fills its hand");
+    let mut guest = guest.receive(START, FromHost::Noted(first)).unwrap();
+    assert_eq!(drain(&mut guest), [GuestOwed::Forget(first), GuestOwed::Send(FromGuest::Pull)]);
+    let mut guest = guest.receive(START, walk::offer_of(samples::program())).unwrap();
+    assert_eq!((drain(&mut guest).len(), guest.state()), (1, "Working"), "full again: no pull");
 }
 
 #[test]
-fn a_chunk_of_no_bytes_or_of_too_many_is_refused() {
-    for got in [0, CHUNK_LEN_MAX + 1] {
-        let expected = Misbehaved::ChunkLength { frame: "CHUNK", got, max: CHUNK_LEN_MAX };
-        refused(large_fetch().receive(START, chunk(0, got)), expected);
-        let expected = Misbehaved::ChunkLength { frame: "OUTPUT", got, max: CHUNK_LEN_MAX };
-        refused(applying_host().receive(START, output(Stream::Stdout, 0, got)), expected);
+fn a_floor_that_settles_its_own_sequence_is_refused() {
+    let offer = |sequence: Option<u64>, floor| {
+        let sequence = sequence.map(|number| Sequence::try_from(number).unwrap());
+        let offer = Offer { sequence, floor, ..samples::offer(Action::LinkList) };
+        pulling().receive(START, FromHost::Offer(Box::new(offer)))
+    };
+    for floor in [0, 1, 7] {
+        assert!(offer(Some(7), floor).is_ok(), "floor {floor}");
     }
-    assert!(large_fetch().receive(START, chunk(0, CHUNK_LEN_MAX)).is_ok());
-    assert!(applying_host().receive(START, output(Stream::Stdout, 0, CHUNK_LEN_MAX)).is_ok());
-}
-
-#[test]
-fn bulk_beyond_its_credit_is_refused() {
-    let full = u64::from(BULK_WINDOW);
-    let guest = send_window(large_fetch(), |guest, offset, len| host_says(guest, chunk(offset, len)));
-    let expected = Misbehaved::CreditExceeded { frame: "CHUNK", got: 1, credit: 0 };
-    refused(guest.receive(START, chunk(full, 1)), expected);
-    let guest = send_window(large_fetch(), |guest, offset, len| host_says(guest, chunk(offset, len)));
-    let credited = drained(guest.staged(1).unwrap());
-    let spent = host_says(credited, chunk(full, 1));
-    refused(
-        spent.receive(START, chunk(full + 1, 1)),
-        Misbehaved::CreditExceeded { frame: "CHUNK", got: 1, credit: 0 },
-    );
-    let stdout = |offset, len| output(Stream::Stdout, offset, len);
-    let host = send_window(applying_host(), |host, offset, len| guest_says(host, stdout(offset, len)));
-    let host = drained_host(host.spooled(5).unwrap());
-    let expected = Misbehaved::CreditExceeded { frame: "OUTPUT", got: 6, credit: 5 };
-    refused(host.receive(START, stdout(full, 6)), expected);
-    let host = send_window(applying_host(), |host, offset, len| guest_says(host, stdout(offset, len)));
-    let host = drained_host(host.spooled(5).unwrap());
-    assert!(host.receive(START, stdout(full, 5)).is_ok(), "the credit is whole");
-}
-
-#[test]
-fn credit_beyond_the_window_is_refused() {
-    let chunk_credit = |bytes| FromGuest::ChunkCredit(Credit { bytes });
-    assert!(serving().receive(START, chunk_credit(300)).is_ok(), "300 bytes are on their way");
-    for got in [0, 301, u32::MAX] {
-        refused(serving().receive(START, chunk_credit(got)), Misbehaved::CreditOverflow { got, room: 300 });
-    }
-    let output_credit = |bytes| FromHost::OutputCredit(Credit { bytes });
-    assert!(pulling().receive(START, output_credit(6)).is_ok(), "6 bytes were printed");
-    for got in [0, 7, u32::MAX] {
-        refused(pulling().receive(START, output_credit(got)), Misbehaved::CreditOverflow { got, room: 6 });
-    }
+    refused(offer(Some(7), 8), Misbehaved::FloorTooHigh { got: 8, max: 7 });
+    let max = i64::MAX as u64;
+    assert!(offer(None, max).is_ok(), "a query has no sequence of its own");
+    refused(offer(None, max + 1), Misbehaved::FloorTooHigh { got: max + 1, max });
 }
 
 #[test]
 fn a_fetch_beyond_the_end_is_refused() {
     let fetch = |offset| FromGuest::Fetch(Fetch { request: samples::request(), offset });
-    assert!(walk::offered().receive(START, fetch(309)).is_ok());
+    assert!(offered().receive(START, fetch(309)).is_ok());
     for got in [310, u64::MAX] {
-        refused(walk::offered().receive(START, fetch(got)), Misbehaved::FetchBeyondEnd { got, len: 310 });
+        refused(offered().receive(START, fetch(got)), Misbehaved::FetchBeyondEnd { got, len: 310 });
     }
     let list = drained_host(walk::asked().offer(samples::offer(Action::LinkList)).unwrap());
     refused(list.receive(START, fetch(0)), Misbehaved::FetchBeyondEnd { got: 0, len: 0 });
+    let twice = Misbehaved::Unexpected { frame: "FETCH", state: "Serving" };
+    refused(serving().receive(START, fetch(0)), twice);
 }
 
 #[test]
 fn output_that_leaves_a_gap_is_refused() {
     let from = Offsets { stdout: 5, stderr: 9 };
-    let resumed = || drained_host(attaching().attached(Some(from)).unwrap());
+    let resumed = || resumed(Some(from));
     for (stream, expected) in [(Stream::Stdout, 5), (Stream::Stderr, 9)] {
         for got in [expected - 1, expected + 1, u64::MAX] {
             let error = Misbehaved::ChunkOffset { frame: "OUTPUT", got, expected };
@@ -206,39 +202,54 @@ fn output_that_leaves_a_gap_is_refused() {
 #[test]
 fn output_beyond_its_limit_is_refused() {
     for stream in [Stream::Stdout, Stream::Stderr] {
-        let from = Some(Offsets::default().moved(stream, OUTPUT_LEN_MAX - 2));
-        let nearly_full = || drained_host(attaching().attached(from).unwrap());
-        assert!(nearly_full().receive(START, output(stream, OUTPUT_LEN_MAX - 2, 2)).is_ok());
-        let error =
-            Misbehaved::ChunkBeyondEnd { frame: "OUTPUT", got: OUTPUT_LEN_MAX + 1, len: OUTPUT_LEN_MAX };
-        refused(nearly_full().receive(START, output(stream, OUTPUT_LEN_MAX - 2, 3)), error);
+        for max in [samples::OUTPUT_MAX, OUTPUT_LEN_MAX] {
+            let from = Some(Offsets::default().moved(stream, max - 2));
+            // No more than any stream may have, whatever the task of this guest says.
+            let asked = if max == OUTPUT_LEN_MAX { u64::MAX } else { max };
+            let nearly_full = || drained_host(attaching().attached(samples::request(), from, asked).unwrap());
+            assert!(nearly_full().receive(START, output(stream, max - 2, 2)).is_ok());
+            let error = Misbehaved::ChunkBeyondEnd { frame: "OUTPUT", got: max + 1, len: max };
+            refused(nearly_full().receive(START, output(stream, max - 2, 3)), error);
+        }
     }
+}
+
+#[test]
+fn an_offered_request_is_held_to_the_output_it_asked_for() {
+    let mut host = guest_says(offered(), FromGuest::Progress(samples::progress(Stage::Started)));
+    let mut offset = 0;
+    while offset < samples::OUTPUT_MAX {
+        host = guest_says(host, output(Stream::Stderr, offset, CHUNK_LEN_MAX));
+        offset += CHUNK_LEN_MAX as u64;
+        let bytes = u32::try_from(CHUNK_LEN_MAX).unwrap();
+        host = drained_host(host.spooled(samples::request(), Stream::Stderr, offset, bytes).unwrap());
+    }
+    let error = Misbehaved::ChunkBeyondEnd { frame: "OUTPUT", got: offset + 1, len: offset };
+    refused(host.receive(START, output(Stream::Stderr, offset, 1)), error);
 }
 
 #[test]
 fn output_before_the_start_is_refused() {
     let early = Misbehaved::Unexpected { frame: "OUTPUT", state: "Offered" };
-    refused(walk::offered().receive(START, output(Stream::Stdout, 0, 1)), early);
-    let journalled = guest_says(walk::offered(), FromGuest::Progress(samples::progress(Stage::Journalled)));
-    let early = Misbehaved::Unexpected { frame: "OUTPUT", state: "Offered" };
+    refused(offered().receive(START, output(Stream::Stdout, 0, 1)), early.clone());
+    let journalled = guest_says(offered(), FromGuest::Progress(samples::progress(Stage::Journalled)));
     refused(journalled.receive(START, output(Stream::Stdout, 0, 1)), early);
-    let started = guest_says(walk::offered(), FromGuest::Progress(samples::progress(Stage::Started)));
+    let started = guest_says(offered(), FromGuest::Progress(samples::progress(Stage::Started)));
     assert!(started.receive(START, output(Stream::Stdout, 0, 1)).is_ok());
 }
 
 #[test]
 fn output_that_nobody_wants_is_refused() {
-    let unwanted = || drained_host(attaching().attached(None).unwrap());
     let error = Misbehaved::Unexpected { frame: "OUTPUT", state: "Applying" };
-    refused(unwanted().receive(START, output(Stream::Stdout, 0, 1)), error.clone());
-    let started = guest_says(unwanted(), FromGuest::Progress(samples::progress(Stage::Started)));
+    refused(resumed(None).receive(START, output(Stream::Stdout, 0, 1)), error.clone());
+    let started = guest_says(resumed(None), FromGuest::Progress(samples::progress(Stage::Started)));
     refused(started.receive(START, output(Stream::Stdout, 0, 1)), error);
-    assert!(unwanted().receive(START, walk::acknowledge()).is_ok(), "its outcome is taken all the same");
+    assert!(resumed(None).receive(START, walk::acknowledge()).is_ok(), "its outcome is taken all the same");
 }
 
 #[test]
 fn a_start_told_after_an_attach_moves_no_offset() {
-    let resumed = drained_host(attaching().attached(Some(Offsets { stdout: 5, stderr: 0 })).unwrap());
+    let resumed = resumed(Some(Offsets { stdout: 5, stderr: 0 }));
     let started = guest_says(resumed, FromGuest::Progress(samples::progress(Stage::Started)));
     assert!(started.receive(START, output(Stream::Stdout, 5, 1)).is_ok());
 }
@@ -273,46 +284,38 @@ fn a_pong_that_nobody_asked_for_is_refused() {
 
 #[test]
 fn a_cancel_reaches_the_request_in_every_state_that_holds_it() {
-    let holding = ["Settling", "Attaching", "Deciding", "Fetching", "Applying"];
-    for row in GUEST_ROWS.iter().filter(|row| walk::guest_cell(row, FromHost::Cancel(other())).0 != "BYE 2") {
+    let holding = ["Attaching", "Deciding", "Fetching", "Applying"];
+    for row in GUEST_HANDS {
         for request in [samples::request(), other()] {
             let mut guest = (row.make)().receive(START, FromHost::Cancel(request)).unwrap();
             let heard = drain(&mut guest).contains(&GuestOwed::Cancel(request));
-            // Before it attaches or pulls, only the link knows what is in hand, so every cancel goes there.
-            let expected =
-                holding.contains(&row.state) && (request == samples::request() || row.state == "Settling");
+            let expected = holding.contains(&row.state) && request == samples::request();
             assert_eq!(heard, expected, "{} {:?}", row.state, request);
         }
     }
+    // Before it presents or pulls, only the link knows what is in hand, so every cancel goes there.
+    let mut guest = settling().receive(START, FromHost::Cancel(other())).unwrap();
+    assert_eq!(drain(&mut guest), [GuestOwed::Cancel(other())]);
+    let mut guest = pulling().receive(START, FromHost::Cancel(other())).unwrap();
+    assert_eq!(drain(&mut guest), []);
 }
 
 #[test]
-fn a_fetch_that_is_given_up_costs_neither_the_session_nor_credit() {
-    let mut guest = large_fetch();
-    guest = host_says(guest, chunk(0, CHUNK_LEN_MAX));
-    guest = drained(guest.acknowledge(walk::acknowledgement()).unwrap());
-    let length = CHUNK_LEN_MAX as u64;
-    for index in 1..4 {
-        guest = guest.receive(START, chunk(index * length, CHUNK_LEN_MAX)).unwrap();
-        assert_eq!(drain(&mut guest), [], "a late chunk is dropped");
-    }
-    let beyond = Misbehaved::CreditExceeded { frame: "CHUNK", got: 1, credit: 0 };
-    refused(guest.receive(START, chunk(4 * length, 1)), beyond);
-    let guest = drained(large_fetch().acknowledge(walk::acknowledgement()).unwrap());
-    let gap = Misbehaved::ChunkOffset { frame: "CHUNK", got: 1, expected: 0 };
-    refused(guest.receive(START, chunk(1, 1)), gap);
-    // The next fetch has the whole window again.
-    let guest = drained(large_fetch().acknowledge(walk::acknowledgement()).unwrap());
-    let guest = host_says(host_says(guest, chunk(0, CHUNK_LEN_MAX)), FromHost::Noted(samples::request()));
-    let again = fetch_large(guest);
-    send_window(again, |guest, offset, len| host_says(guest, chunk(offset, len)));
-    let host = send_window(large_serve(walk::asked()), |host, _, len| {
-        drained_host(host.chunk(vec![0; len]).unwrap())
-    });
-    assert_eq!(host.chunk_room(), None);
-    let host =
-        guest_says(drained_host(guest_says(host, walk::acknowledge()).noted().unwrap()), FromGuest::Pull);
-    assert_eq!(large_serve(host).chunk_room(), Some((0, CHUNK_LEN_MAX)));
+fn a_cancel_that_crosses_with_an_offer_or_an_outcome_is_heard_once() {
+    // Behind the offer: a request that waits for its turn in the guest is ended without a start.
+    let mut host = offered().cancel(samples::request()).unwrap();
+    assert_eq!(walk::drain_host(&mut host), [HostOwed::Send(FromHost::Cancel(samples::request()))]);
+    let mut guest = walk::deciding().receive(START, FromHost::Cancel(samples::request())).unwrap();
+    assert_eq!(drain(&mut guest), [GuestOwed::Cancel(samples::request())]);
+    let guest = drained(guest.acknowledge(walk::acknowledgement()).unwrap());
+    // Once more, behind the outcome: nobody hears it, and the session goes on.
+    let guest = host_says(guest, FromHost::Cancel(samples::request()));
+    let guest = host_says(guest, FromHost::Noted(samples::request()));
+    let mut guest = guest.receive(START, FromHost::Cancel(samples::request())).unwrap();
+    assert_eq!((drain(&mut guest), guest.state()), (Vec::new(), "Pulling"));
+    let host = guest_says(host, walk::acknowledge());
+    let host = drained_host(host.cancel(samples::request()).unwrap());
+    assert!(drained_host(host.noted(samples::request()).unwrap()).cancel(samples::request()).is_ok());
 }
 
 #[test]
@@ -328,54 +331,53 @@ fn a_peer_that_was_not_drained_is_not_heard() {
 
 #[test]
 fn an_attached_request_continues_where_the_manager_says() {
+    let request = samples::request();
     for from in [None, Some(Offsets { stdout: 3, stderr: 4 })] {
-        let mut guest = settling().attach(samples::request()).unwrap();
-        drain(&mut guest);
-        let mut guest = guest.receive(START, attached(from)).unwrap();
-        assert_eq!(drain(&mut guest), [GuestOwed::Attached(from)]);
-        assert_eq!(guest.output_room(), if from.is_some() { CHUNK_LEN_MAX } else { 0 });
+        let mut guest = presented().receive(START, walk::attached(from)).unwrap();
+        assert_eq!(drain(&mut guest), [GuestOwed::Attached(request, from)]);
+        assert_eq!(guest.output_room(request), if from.is_some() { CHUNK_LEN_MAX } else { 0 });
     }
+    let beyond = Offsets { stdout: 0, stderr: OUTPUT_LEN_MAX + 1 };
+    let error = Misbehaved::ChunkBeyondEnd { frame: "ATTACHED", got: beyond.stderr, len: OUTPUT_LEN_MAX };
+    refused(presented().receive(START, walk::attached(Some(beyond))), error);
 }
 
-#[track_caller]
-fn refused<S: Debug>(result: Result<S, SessionError>, expected: Misbehaved) {
-    let error = result.expect_err("this is to be refused");
-    assert_eq!(error, SessionError::Misbehaved(expected));
-    assert_eq!(error.reason(), Some(Reason::MISBEHAVED));
+#[test]
+fn a_pull_does_not_wait_for_what_is_presented() {
+    // Guest: two are presented and a third is pulled; the answers come in any order.
+    let attaching = drained(drained(settling().attach(id(1), 0, 0).unwrap()).attach(id(2), 0, 0).unwrap());
+    let guest = host_says(drained(attaching.pull().unwrap()), walk::offer_of(samples::program()));
+    let answer = |request| FromHost::Attached(Attached { request, from: None });
+    let guest = host_says(host_says(guest, answer(id(2))), answer(id(1)));
+    assert_eq!(guest.state_of(id(1)), Some("Applying"));
+    assert_eq!(guest.state_of(samples::request()), Some("Deciding"));
+    // Manager: the pull is heard, and answered, before the store has found what was presented.
+    let present = |host, request| guest_says(host, FromGuest::Attach(walk::fresh(request)));
+    let host = guest_says(present(present(welcomed(), id(1)), id(2)), FromGuest::Pull);
+    let host = drained_host(host.offer(samples::offer(Action::LinkList)).unwrap());
+    let host = drained_host(host.attached(id(2), None, 0).unwrap());
+    let host = drained_host(host.attached(id(1), None, 0).unwrap());
+    let in_hand: Vec<_> = host.in_hand().collect();
+    assert_eq!(in_hand, [id(1), id(2), samples::request()]);
+    assert_eq!(host.state_of(id(1)), Some("Applying"));
+    assert_eq!((host.state(), host.state_of(other())), ("Quiet", None));
 }
 
-fn chunk(offset: u64, len: usize) -> FromHost {
-    FromHost::Chunk(Chunk { request: samples::request(), offset, bytes: vec![b'#'; len] })
+#[test]
+fn input_of_an_attach_that_cannot_be_is_refused() {
+    let window = doorbell_wire::limits::INPUT_WINDOW;
+    let present = |input, taken| {
+        welcomed().receive(START, FromGuest::Attach(Attach { request: samples::request(), input, taken }))
+    };
+    let max = doorbell_wire::limits::INPUT_LEN_MAX;
+    assert!(present(max, max).is_ok() && present(u64::from(window), 0).is_ok());
+    for (input, taken) in [(u64::from(window) + 1, 0), (1, 2), (max, 0)] {
+        refused(present(input, taken), Misbehaved::InputImpossible { input, taken, window });
+    }
+    let error = Misbehaved::ChunkBeyondEnd { frame: "ATTACH", got: max + 1, len: max };
+    refused(present(max + 1, max + 1), error);
 }
 
 fn output(stream: Stream, offset: u64, len: usize) -> FromGuest {
     FromGuest::Output(Output { request: samples::request(), stream, offset, bytes: vec![b'x'; len] })
-}
-
-/// Sends a whole window in the largest chunks.
-fn send_window<S>(mut session: S, send: impl Fn(S, u64, usize) -> S) -> S {
-    for index in 0..u64::from(BULK_WINDOW) / CHUNK_LEN_MAX as u64 {
-        session = send(session, index * CHUNK_LEN_MAX as u64, CHUNK_LEN_MAX);
-    }
-    session
-}
-
-fn large() -> Action {
-    let name = samples::text("large");
-    let program = Program::new(doorbell_wire::ids::Digest::new([0; 32]), 1024 * 1024, name).unwrap();
-    Action::Run(samples::run(Executable::Program(program)))
-}
-
-fn large_fetch() -> Guest {
-    fetch_large(pulling())
-}
-
-fn fetch_large(pulling: Guest) -> Guest {
-    let offered = host_says(pulling, FromHost::Offer(Box::new(samples::offer(large()))));
-    drained(offered.fetch(START).unwrap())
-}
-
-fn large_serve(asked: Host) -> Host {
-    let offered = drained_host(asked.offer(samples::offer(large())).unwrap());
-    guest_says(offered, FromGuest::Fetch(Fetch { request: samples::request(), offset: 0 }))
 }

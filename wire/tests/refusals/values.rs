@@ -9,14 +9,21 @@ use doorbell_wire::ids::{
     Nonce, PublicKey, RequestId, Sequence, SessionToken, ShortText, Signature, Tick,
 };
 use doorbell_wire::limits::{
-    ARGS_MAX, ENV_MAX, LINK_NAME_LEN_MAX, LINKS_MAX, NAME_LEN_MAX, PATH_LEN_MAX, PAYLOAD_LEN_MAX,
-    PROGRAM_LEN_MAX, RUN_BYTES_MAX, TEXT_LEN_MAX,
+    ARGS_MAX, CHUNK_LEN_MAX, ENV_MAX, FILE_LEN_MAX, LINK_NAME_LEN_MAX, LINKS_MAX, NAME_LEN_MAX,
+    OUTPUT_LEN_DEFAULT, OUTPUT_LEN_MAX, PATH_LEN_MAX, PAYLOAD_LEN_MAX, PROGRAM_LEN_MAX, RUN_BYTES_MAX,
+    TEXT_LEN_MAX,
 };
 use doorbell_wire::message::action::{
-    Action, Command, Executable, LinkSelector, LinkSet, Program, Run, RunParts,
+    Action, Command, Executable, Form, Input, Limits, LinkSelector, LinkSet, Mode, Payload, Program, Put,
+    Run, RunParts, Window,
 };
-use doorbell_wire::message::outcome::{Evidence, Links, Outcome, Signal};
-use doorbell_wire::message::{Capabilities, FromHost, Kind, Stage};
+use doorbell_wire::message::outcome::{
+    Evidence, FileEvidence, FileKind, Links, Outcome, OutputTotals, Ran, Refusal, Signal, StreamTotal, Usage,
+};
+use doorbell_wire::message::{
+    self, Attach, Attached, Capabilities, Chunk, Credit, Fetch, FromGuest, FromHost, Greeting, InputCredit,
+    InputEnd, Kind, Offer, Offsets, Output, Progress, Resize, Spooled, Stage, Stream, Welcome,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -308,25 +315,112 @@ fn a_capability_set_keeps_unknown_bits() {
     assert!(!both.contains(Capabilities::CGROUP_KILL) && !Capabilities::RUN.contains(both));
     assert_eq!(both.with(Capabilities::RUN), both, "a bit that is there stays");
     assert_eq!(round_trip(&Capabilities(1 << 63 | 1)), Capabilities(1 << 63 | 1));
-    assert_eq!(Capabilities::NAMES.iter().fold(0, |bits, (bit, _)| bits ^ bit.0), 7, "each bit has one name");
+    assert_eq!(
+        Capabilities::NAMES.iter().fold(0, |bits, (bit, _)| bits ^ bit.0),
+        0x3f,
+        "each bit has one name"
+    );
 }
 
 #[test]
 fn actions_and_links_say_what_they_are() {
-    let names: Vec<&str> = samples::actions().iter().map(|(_, action)| action.name()).collect();
-    assert_eq!(names, ["run", "link-list", "link-down"]);
+    let of = |tell: fn(&Action) -> String| -> Vec<String> {
+        samples::actions().iter().map(|(_, action)| tell(action)).collect()
+    };
+    assert_eq!(of(|action| action.name().to_owned()), ["run", "link-list", "link-down", "put", "get"]);
+    let fetched = of(|action| action.payload().map_or(0, |payload| payload.len).to_string());
+    assert_eq!(fetched, ["310", "0", "0", "310", "0"]);
+    let kept = of(|action| action.output_len_max().to_string());
+    let (default, most) = (OUTPUT_LEN_DEFAULT, OUTPUT_LEN_MAX);
+    assert_eq!(kept, [samples::OUTPUT_MAX, default, default, default, most].map(|max| max.to_string()));
+    let reads = of(|action| format!("{:?}", action.input()));
+    assert_eq!(reads, ["Stream", "None", "None", "None", "None"]);
     let link = LinkSelector::Mac("52:54:00:12:34:56".parse().unwrap());
     assert_eq!(link.to_string(), "52:54:00:12:34:56");
     assert_eq!(LinkSelector::Name("eth0".parse().unwrap()).to_string(), "eth0");
     assert_eq!(Action::LinkSet(LinkSet { link, up: true }).name(), "link-up");
-    let programs: Vec<bool> =
-        samples::actions().iter().map(|(_, action)| action.program().is_some()).collect();
-    assert_eq!(programs, [true, false, false]);
-    let command = Executable::InGuest(Command::try_from("uname".to_owned()).unwrap());
-    assert!(Action::Run(samples::run(command)).program().is_none());
+    let in_guest = Action::Run(samples::run(samples::in_guest()));
+    assert_eq!((in_guest.payload(), in_guest.input()), (None, Input::None));
+    assert_eq!(in_guest.output_len_max(), OUTPUT_LEN_DEFAULT);
     assert!(samples::link(0x1003).is_up() && !samples::link(0x1002).is_up());
     assert_eq!(samples::text("a b").to_string(), "a b");
     assert!(Stage::Fetched < Stage::Verified && Stage::Journalled < Stage::Started);
+}
+
+#[test]
+fn a_limit_lets_a_program_run() {
+    let with = |change: fn(&mut Limits)| {
+        let mut parts = samples::run(samples::in_guest()).parts().clone();
+        change(&mut parts.limits);
+        let read = codec::decode::<Run>("run", &codec::encode("run", &parts).unwrap());
+        assert_eq!(read.is_ok(), Run::try_from(parts.clone()).is_ok(), "decoding runs the same checks");
+        Run::try_from(parts)
+    };
+    for zero in [
+        |limits: &mut Limits| limits.memory_max = Some(0),
+        |limits: &mut Limits| limits.processes_max = Some(0),
+        |limits: &mut Limits| limits.cpu_percent_max = Some(0),
+    ] {
+        assert!(with(zero).unwrap_err().to_string().contains("a limit of 0"));
+    }
+    for least in [
+        |limits: &mut Limits| limits.memory_max = Some(1),
+        |limits: &mut Limits| limits.processes_max = Some(1),
+        |limits: &mut Limits| limits.cpu_percent_max = Some(1),
+    ] {
+        assert!(with(least).unwrap().parts().limits.needs_controllers());
+    }
+    assert!(!with(|limits| limits.output_len_max = 0).unwrap().parts().limits.needs_controllers());
+    assert!(with(|limits| limits.output_len_max = OUTPUT_LEN_MAX).is_ok());
+    let error = with(|limits| limits.output_len_max = OUTPUT_LEN_MAX + 1).unwrap_err();
+    assert!(error.expected.contains(&OUTPUT_LEN_MAX.to_string()), "{error}");
+}
+
+#[test]
+fn a_payload_and_a_mode_are_taken_at_their_limit_and_refused_beyond() {
+    let payload = |len| Payload::new(Digest::new([1; 32]), len);
+    assert_eq!(round_trip(&payload(FILE_LEN_MAX).unwrap()).len, FILE_LEN_MAX);
+    assert!(payload(0).is_ok());
+    let error = payload(FILE_LEN_MAX + 1).unwrap_err();
+    assert!(error.expected.contains(&FILE_LEN_MAX.to_string()), "{error}");
+    let unchecked = codec::encode("payload", &(Digest::new([1; 32]), FILE_LEN_MAX + 1)).unwrap();
+    assert!(codec::decode::<Payload>("payload", &unchecked).is_err());
+    assert_eq!(u16::from(round_trip(&Mode::try_from(0o7777).unwrap())), 0o7777);
+    let error = Mode::try_from(0o10000).unwrap_err();
+    assert!(error.to_string().contains("10000"), "shown in octal: {error}");
+    assert!(codec::decode::<Mode>("mode", &codec::encode("mode", &0o10000_u16).unwrap()).is_err());
+}
+
+#[test]
+fn a_floor_and_a_trace_are_sequences_or_zero() {
+    let max = i64::MAX as u64;
+    for (number, fine) in [(0, true), (max, true), (max + 1, false), (u64::MAX, false)] {
+        let offer = Offer { sequence: None, floor: number, ..samples::offer(Action::LinkList) };
+        let frame = FromHost::Offer(Box::new(offer)).to_frame().unwrap();
+        assert_eq!(FromHost::from_frame(&frame).is_ok(), fine, "floor {number}");
+        let mut hello = samples::hello();
+        hello.claims.sequence_max = number;
+        let frame = FromGuest::Hello(Box::new(hello)).to_frame().unwrap();
+        assert_eq!(FromGuest::from_frame(&frame).is_ok(), fine, "sequence_max {number}");
+    }
+}
+
+#[test]
+fn the_largest_value_of_each_kind_fits_its_frame() {
+    let mut seen = std::collections::BTreeSet::new();
+    for message in largest_from_host() {
+        let frame = message.to_frame().unwrap_or_else(|error| panic!("{}: {error}", message.kind().name()));
+        assert_eq!(FromHost::from_frame(&frame), Ok(message));
+        seen.insert(frame.kind);
+    }
+    for message in largest_from_guest() {
+        let frame = message.to_frame().unwrap_or_else(|error| panic!("{}: {error}", message.kind().name()));
+        assert_eq!(FromGuest::from_frame(&frame), Ok(message));
+        seen.insert(frame.kind);
+    }
+    for kind in Kind::ALL.iter().filter(|kind| kind.payload_len_max() > 0) {
+        assert!(seen.contains(kind), "{} has no largest value here", kind.name());
+    }
 }
 
 #[test]
@@ -342,6 +436,9 @@ fn start(args: usize, env: usize, len: usize) -> Result<Run, InvalidId> {
         args: vec!["x".repeat(len); args],
         env: (0..env).map(|_| ("V".to_owned(), String::new())).collect(),
         cwd: None,
+        user: None,
+        input: Input::None,
+        limits: Limits::default(),
     })
 }
 
@@ -365,4 +462,138 @@ where
 
 fn round_trip<T: Serialize + DeserializeOwned>(value: &T) -> T {
     codec::decode("it", &codec::encode("it", value).unwrap()).unwrap()
+}
+
+const ID: RequestId = RequestId::new([0xff; 16]);
+
+fn largest_from_host() -> Vec<FromHost> {
+    let bytes = vec![0xff; CHUNK_LEN_MAX];
+    let (request, offset, size) = (ID, u64::MAX, Window { rows: u16::MAX, columns: u16::MAX });
+    let from = Some(Offsets { stdout: u64::MAX, stderr: u64::MAX });
+    let nonce = Nonce::new([0xff; 32]);
+    let put = Put {
+        path: format!("/{}", "p".repeat(PATH_LEN_MAX - 1)).parse().unwrap(),
+        payload: Payload::new(Digest::new([0xff; 32]), FILE_LEN_MAX).unwrap(),
+        form: Form::Archive,
+        mode: Some(Mode::try_from(0o7777).unwrap()),
+        owner: Some(samples::text(&"o".repeat(TEXT_LEN_MAX))),
+    };
+    let offer = |action| {
+        let sequence = Some(Sequence::try_from(i64::MAX as u64).unwrap());
+        let floor = i64::MAX as u64;
+        let idempotent = true;
+        FromHost::Offer(Box::new(Offer {
+            request,
+            sequence,
+            floor,
+            action,
+            timeout_ms: Some(u64::MAX),
+            idempotent,
+        }))
+    };
+    vec![
+        FromHost::Greeting(Greeting {
+            version_min: u16::MAX,
+            version_max: u16::MAX,
+            nonce,
+            host_time_ms: u64::MAX,
+        }),
+        FromHost::Welcome(Welcome { token: SessionToken::new([0xff; 32]), host_time_ms: u64::MAX }),
+        offer(Action::Put(put)),
+        // Texts of 251 bytes: the shortest whose lengths take three bytes each, so the most of those.
+        offer(Action::Run(largest_run(251))),
+        offer(Action::Run(largest_run(47))),
+        FromHost::Chunk(Chunk { request, offset, bytes: bytes.clone() }),
+        FromHost::Input(message::Input { request, offset, bytes }),
+        FromHost::OutputCredit(Spooled { request, stream: Stream::Stderr, end: u64::MAX, bytes: u32::MAX }),
+        FromHost::Attached(Attached { request, from }),
+        FromHost::Noted(request),
+        FromHost::Cancel(request),
+        FromHost::Ping(u64::MAX),
+        FromHost::InputEnd(InputEnd { request, len: u64::MAX }),
+        FromHost::Resize(Resize { request, window: size }),
+        FromHost::HostBye(doorbell_wire::error::Reason(u16::MAX)),
+    ]
+}
+
+fn largest_from_guest() -> Vec<FromGuest> {
+    let (request, offset, at_us) = (ID, u64::MAX, u64::MAX);
+    let output = Output { request, stream: Stream::Stderr, offset, bytes: vec![0xff; CHUNK_LEN_MAX] };
+    let mut hello = samples::hello();
+    hello.claims.version = u16::MAX;
+    hello.claims.agent = samples::text(&"v".repeat(TEXT_LEN_MAX));
+    hello.claims.capabilities = Capabilities(u64::MAX);
+    hello.claims.sequence_max = i64::MAX as u64;
+    hello.claims.clock_us = u64::MAX;
+    let mut told = vec![
+        FromGuest::Hello(Box::new(hello)),
+        FromGuest::Fetch(Fetch { request, offset }),
+        FromGuest::ChunkCredit(Credit { bytes: u32::MAX }),
+        FromGuest::Attach(Attach { request, input: u64::MAX, taken: u64::MAX }),
+        FromGuest::Progress(Progress { request, stage: Stage::Started, at_us }),
+        FromGuest::Output(output),
+        FromGuest::Pong(u64::MAX),
+        FromGuest::InputCredit(InputCredit { request, bytes: u32::MAX }),
+        FromGuest::GuestBye(doorbell_wire::error::Reason(u16::MAX)),
+    ];
+    let stream = StreamTotal { kept: u64::MAX, dropped: u64::MAX, digest: Some(Digest::new([0xff; 32])) };
+    let usage = Usage {
+        cpu_user_us: u64::MAX,
+        cpu_system_us: u64::MAX,
+        memory_peak: Some(u64::MAX),
+        oom_killed: true,
+    };
+    let most = u64::MAX;
+    let ran = Ran {
+        started_us: most,
+        first_output_us: Some(most),
+        exited_us: most,
+        ended_us: most,
+        usage: Some(usage),
+    };
+    let mut link = samples::link(u32::MAX);
+    (link.index, link.mtu) = (u32::MAX, u32::MAX);
+    link.name = "n".repeat(LINK_NAME_LEN_MAX).parse().unwrap();
+    let file = FileEvidence {
+        path: format!("/{}", "p".repeat(PATH_LEN_MAX - 1)).parse().unwrap(),
+        kind: FileKind::Link,
+        len: most,
+        digest: Some(Digest::new([0xff; 32])),
+        mode: Mode::try_from(0o7777).unwrap(),
+        uid: u32::MAX,
+        gid: u32::MAX,
+        entries: most,
+    };
+    for evidence in [Evidence::Links(Links::cut(vec![link; LINKS_MAX + 1])), Evidence::File(file)] {
+        let what = samples::text(&"u".repeat(TEXT_LEN_MAX));
+        let mut outcome = samples::acknowledgement(Outcome::Refused(Refusal::Unsupported(what)), evidence);
+        outcome.output = OutputTotals { stdout: stream, stderr: stream };
+        outcome.ran = Some(ran);
+        told.push(FromGuest::Acknowledge(Box::new(outcome)));
+    }
+    told
+}
+
+/// As many arguments and variables of this length as a start may have.
+fn largest_run(len: usize) -> Run {
+    let name = samples::text(&"n".repeat(TEXT_LEN_MAX));
+    let program = Program::new(Digest::new([0xff; 32]), PROGRAM_LEN_MAX, name).unwrap();
+    let used = TEXT_LEN_MAX + 1 + TEXT_LEN_MAX + 1;
+    let args = ((RUN_BYTES_MAX - used) / (len + 1)).min(ARGS_MAX - 1);
+    let limits = Limits {
+        memory_max: Some(u64::MAX),
+        processes_max: Some(u32::MAX),
+        cpu_percent_max: Some(u32::MAX),
+        output_len_max: OUTPUT_LEN_MAX,
+    };
+    let run = Run::try_from(RunParts {
+        executable: Executable::Program(program),
+        args: vec!["a".repeat(len); args],
+        env: Vec::new(),
+        cwd: None,
+        user: Some(samples::text(&"u".repeat(TEXT_LEN_MAX))),
+        input: Input::Terminal(Window { rows: u16::MAX, columns: u16::MAX }),
+        limits,
+    });
+    run.unwrap()
 }

@@ -1,49 +1,20 @@
-//! The states of the agent's half, and the groups of them that share a rule.
+//! The states of the agent's half: of the connection, and of each request in hand.
 //!
-//! Used by [`super`] and its calls. The table in `docs/protocol.md` has one row for each.
+//! Used by [`super`] and its calls. The tables in `docs/protocol.md` have one row for each.
 
-use crate::ids::RequestId;
+use crate::ids::{RequestId, Tick};
+use crate::message::{Offsets, Stage};
+use crate::session::InputBook;
 
-/// The states in which the manager has accepted the guest.
-macro_rules! open {
-    () => {
-        State::Settling
-            | State::Attaching { .. }
-            | State::Pulling
-            | State::Idle
-            | State::Deciding { .. }
-            | State::Fetching { .. }
-            | State::Applying { .. }
-            | State::Acking { .. }
-    };
-}
-/// The states with no request in hand.
-macro_rules! idle {
-    () => {
-        State::Greeting
-            | State::Introducing
-            | State::Proving
-            | State::Settling
-            | State::Attaching { .. }
-            | State::Pulling
-            | State::Idle
-    };
-}
-pub(super) use {idle, open};
-
+/// Where the connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum State {
     Greeting,
     Introducing,
     Proving,
     Settling,
-    Attaching { request: RequestId },
     Pulling,
-    Idle,
-    Deciding { request: RequestId, len: u64 },
-    Fetching { request: RequestId, next: u64, len: u64 },
-    Applying { request: RequestId, attached: bool },
-    Acking { request: RequestId, next: u64, len: u64 },
+    Working,
 }
 
 impl State {
@@ -54,13 +25,49 @@ impl State {
             Self::Introducing => "Introducing",
             Self::Proving => "Proving",
             Self::Settling => "Settling",
-            Self::Attaching { .. } => "Attaching",
             Self::Pulling => "Pulling",
-            Self::Idle => "Idle",
+            Self::Working => "Working",
+        }
+    }
+
+    /// Whether the manager has accepted the guest.
+    pub(super) const fn is_open(self) -> bool {
+        matches!(self, Self::Settling | Self::Pulling | Self::Working)
+    }
+}
+
+/// Where one request stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum At {
+    Attaching,
+    Deciding { len: u64 },
+    Fetching { next: u64, len: u64, since: Tick },
+    Applying { attached: bool },
+    Acking { next: u64, len: u64 },
+}
+
+impl At {
+    /// The name on paper.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Attaching => "Attaching",
             Self::Deciding { .. } => "Deciding",
             Self::Fetching { .. } => "Fetching",
             Self::Applying { .. } => "Applying",
             Self::Acking { .. } => "Acking",
         }
     }
+}
+
+/// A request in hand.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hand {
+    pub(super) request: RequestId,
+    pub(super) at: At,
+    /// Where its output stands; `None` before its start, and where the manager wants none.
+    pub(super) printed: Option<Offsets>,
+    /// Bytes of each stream, at most.
+    pub(super) output_max: u64,
+    pub(super) stage: Option<Stage>,
+    pub(super) input: InputBook,
 }

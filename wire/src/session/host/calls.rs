@@ -2,20 +2,26 @@
 //!
 //! Called between two drains, one call at a time; a call that the state does not have is refused.
 
-use super::state::{State, open};
+use super::state::{At, Hand, State};
 use super::{Host, Owed};
 use crate::error::SessionError;
 use crate::ids::RequestId;
-use crate::message::{Attached, Chunk, Credit, FromHost, Offer, Offsets, Welcome};
+use crate::limits::OUTPUT_LEN_MAX;
+use crate::message::{
+    Attached, Chunk, FromHost, Input, InputEnd, Offer, Offsets, Resize, Spooled, Stream, Welcome,
+};
+use crate::session::InputBook;
 
 impl Host {
     /// Accepts the guest.
     ///
     /// # Errors
     /// [`SessionError::Misuse`] unless [`Owed::Judge`] was the last word.
-    pub fn welcome(self, welcome: Welcome) -> Result<Self, SessionError> {
+    pub fn welcome(mut self, welcome: Welcome) -> Result<Self, SessionError> {
         let State::Judging = self.state else { return Err(self.misuse("welcome")) };
-        Ok(self.enter(State::Settling, FromHost::Welcome(welcome)))
+        self.state = State::Settling;
+        self.send(FromHost::Welcome(welcome));
+        Ok(self)
     }
 
     /// Tells the guest that something waits for it, unless it was told since its last pull.
@@ -23,12 +29,12 @@ impl Host {
     /// # Errors
     /// [`SessionError::Misuse`] before the guest is welcome.
     pub fn ring(mut self) -> Result<Self, SessionError> {
-        if !matches!(self.state, open!()) {
+        if !self.is_open() {
             return Err(self.misuse("ring"));
         }
         if !self.rung {
             self.rung = true;
-            self.out.push_back(Owed::Send(FromHost::Ring));
+            self.send(FromHost::Ring);
         }
         Ok(self)
     }
@@ -36,65 +42,161 @@ impl Host {
     /// Answers a pull with a request.
     ///
     /// # Errors
-    /// [`SessionError::Misuse`] unless [`Owed::Pulled`] was the last word.
+    /// [`SessionError::Misuse`] unless [`Owed::Pulled`] was the last word, and for a request in hand.
     pub fn offer(mut self, offer: Offer) -> Result<Self, SessionError> {
         let State::Asked = self.state else { return Err(self.misuse("offer")) };
-        let len = offer.action.program().map_or(0, |program| program.len);
-        let state = State::Offered { request: offer.request, len };
-        self.printed = None;
-        self.stage = None;
-        Ok(self.enter(state, FromHost::Offer(Box::new(offer))))
+        self.free_hand(offer.request).map_err(|_| self.misuse("offer"))?;
+        if !offer.floor_is_valid() {
+            return Err(self.misuse("offer"));
+        }
+        let len = offer.action.payload().map_or(0, |payload| payload.len);
+        let (at, input) = (At::Offered { len }, InputBook::of(offer.action.input()));
+        self.hold(offer.request, at, offer.action.output_len_max(), input);
+        self.state = State::Quiet;
+        self.send(FromHost::Offer(Box::new(offer)));
+        Ok(self)
     }
 
     /// Answers a pull: no request waits.
     ///
     /// # Errors
     /// [`SessionError::Misuse`] unless [`Owed::Pulled`] was the last word.
-    pub fn nothing(self) -> Result<Self, SessionError> {
+    pub fn nothing(mut self) -> Result<Self, SessionError> {
         let State::Asked = self.state else { return Err(self.misuse("nothing")) };
-        Ok(self.enter(State::Quiet, FromHost::Nothing))
-    }
-
-    /// Answers an attach; `from` is `None` for a request this manager does not have.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] unless [`Owed::Attach`] was the last word.
-    pub fn attached(mut self, from: Option<Offsets>) -> Result<Self, SessionError> {
-        let State::Attaching { request } = self.state else { return Err(self.misuse("attached")) };
-        let attached = Attached { request, from };
-        self.printed = from;
-        Ok(self.enter(State::Applying { request }, FromHost::Attached(attached)))
-    }
-
-    /// How many program bytes [`Host::chunk`] takes at once, and from which offset; `None` when none are wanted.
-    #[must_use]
-    pub fn chunk_room(&self) -> Option<(u64, usize)> {
-        let State::Serving { next, len, .. } = self.state else { return None };
-        let left = usize::try_from(len.saturating_sub(next)).unwrap_or(usize::MAX);
-        Some((next, self.chunks.room().min(left))).filter(|&(_, room)| room > 0)
-    }
-
-    /// Sends the next program bytes.
-    ///
-    /// # Errors
-    /// [`SessionError::Misuse`] when they are more than [`Host::chunk_room`] allows.
-    pub fn chunk(mut self, bytes: Vec<u8>) -> Result<Self, SessionError> {
-        let State::Serving { request, next, len } = self.state else { return Err(self.misuse("chunk")) };
-        let end = next.saturating_add(bytes.len() as u64);
-        self.chunks =
-            self.chunks.spend(bytes.len()).filter(|_| end <= len).ok_or_else(|| self.misuse("chunk"))?;
-        self.state = State::Serving { request, next: end, len };
-        self.out.push_back(Owed::Send(FromHost::Chunk(Chunk { request, offset: next, bytes })));
+        self.state = State::Quiet;
+        self.send(FromHost::Nothing);
         Ok(self)
     }
 
-    /// Tells that so many output bytes are spooled.
+    /// Answers an attach; `from` is `None` for a request whose output is not wanted. Of each stream `output_max`
+    /// bytes are taken, as its action said when it was offered.
     ///
     /// # Errors
-    /// [`SessionError::Misuse`] when more is told than came.
-    pub fn spooled(mut self, bytes: u32) -> Result<Self, SessionError> {
-        self.output = self.output.consumed(bytes).ok_or_else(|| self.misuse("spooled"))?;
-        self.out.push_back(Owed::Send(FromHost::OutputCredit(Credit { bytes })));
+    /// [`SessionError::Misuse`] unless [`Owed::Attach`] named it, and for a place that no stream has.
+    pub fn attached(
+        mut self,
+        request: RequestId,
+        from: Option<Offsets>,
+        output_max: u64,
+    ) -> Result<Self, SessionError> {
+        let misuse = self.misuse("attached");
+        let hand = self.told("ATTACHED", request).map_err(|_| misuse.clone())?;
+        let At::Attaching = hand.at else { return Err(misuse) };
+        if from.is_some_and(|from| from.stdout.max(from.stderr) > OUTPUT_LEN_MAX) {
+            return Err(misuse);
+        }
+        hand.printed = from;
+        hand.output_max = output_max.min(OUTPUT_LEN_MAX);
+        hand.at = At::Applying;
+        self.send(FromHost::Attached(Attached { request, from }));
+        Ok(self)
+    }
+
+    /// Whose program bytes are next, from which offset, and how many [`Host::chunk`] takes at once; `None`
+    /// when none are wanted or there is no credit. Several fetches take turns.
+    #[must_use]
+    pub fn chunk_room(&self) -> Option<(RequestId, u64, usize)> {
+        let credit = self.chunks.room();
+        let (front, back) = self.hands.split_at_checked(self.turn).unwrap_or((&self.hands, &[]));
+        back.iter().chain(front).find_map(|hand| {
+            let At::Serving { next, len } = hand.at else { return None };
+            let left = usize::try_from(len.saturating_sub(next)).unwrap_or(usize::MAX);
+            Some((hand.request, next, credit.min(left))).filter(|&(_, _, room)| room > 0)
+        })
+    }
+
+    /// Sends the next program bytes of a request.
+    ///
+    /// # Errors
+    /// [`SessionError::Misuse`] when they are more than [`Host::chunk_room`] allows.
+    pub fn chunk(mut self, request: RequestId, bytes: Vec<u8>) -> Result<Self, SessionError> {
+        let misuse = self.misuse("chunk");
+        let credit = self.chunks.spend(bytes.len()).ok_or_else(|| misuse.clone())?;
+        let found = self.hands.iter().position(|hand| hand.request == request);
+        let at = found.ok_or_else(|| misuse.clone())?;
+        let hand = self.told("CHUNK", request).map_err(|_| misuse.clone())?;
+        let At::Serving { next, len } = hand.at else { return Err(misuse) };
+        let end = next.saturating_add(bytes.len() as u64);
+        if end > len {
+            return Err(misuse);
+        }
+        hand.at = At::Serving { next: end, len };
+        self.turn = at.saturating_add(1);
+        self.chunks = credit;
+        self.send(FromHost::Chunk(Chunk { request, offset: next, bytes }));
+        Ok(self)
+    }
+
+    /// From where on a request's input goes on, and how many bytes [`Host::input`] takes at once; `None`
+    /// before its start, without credit, and behind the end.
+    #[must_use]
+    pub fn input_room(&self, request: RequestId) -> Option<(u64, usize)> {
+        self.hand(request).filter(|hand| hand.at == At::Applying)?.input.room()
+    }
+
+    /// Sends the next input bytes of a request.
+    ///
+    /// # Errors
+    /// [`SessionError::Misuse`] when they are more than [`Host::input_room`] allows.
+    pub fn input(mut self, request: RequestId, bytes: Vec<u8>) -> Result<Self, SessionError> {
+        let misuse = self.misuse("input");
+        let (offset, _) = self.input_room(request).ok_or_else(|| misuse.clone())?;
+        let hand = self.told("INPUT", request).map_err(|_| misuse.clone())?;
+        hand.input.accept(offset, &bytes).map_err(|_| misuse)?;
+        self.send(FromHost::Input(Input { request, offset, bytes }));
+        Ok(self)
+    }
+
+    /// Tells that the input of a request is at its end.
+    ///
+    /// # Errors
+    /// [`SessionError::Misuse`] before its start, and when it was told.
+    pub fn input_end(mut self, request: RequestId) -> Result<Self, SessionError> {
+        let misuse = self.misuse("input_end");
+        let hand = self.told("INPUT_END", request).map_err(|_| misuse.clone())?;
+        if hand.at != At::Applying {
+            return Err(misuse);
+        }
+        let len = hand.input.end().map_err(|_| misuse)?;
+        self.send(FromHost::InputEnd(InputEnd { request, len }));
+        Ok(self)
+    }
+
+    /// Tells the size of a request's terminal, once it has started and until its outcome is there. What
+    /// changed before is to be told behind [`Owed::Progress`] of the start, or behind [`Host::attached`].
+    ///
+    /// # Errors
+    /// [`SessionError::Misuse`] before the guest is welcome.
+    pub fn resize(mut self, resize: Resize) -> Result<Self, SessionError> {
+        if !self.is_open() {
+            return Err(self.misuse("resize"));
+        }
+        if self.hand(resize.request).is_some_and(|hand| hand.at == At::Applying) {
+            self.send(FromHost::Resize(resize));
+        }
+        Ok(self)
+    }
+
+    /// Tells that so many output bytes of a request are stored, and that one of its streams is, up to `end`.
+    /// Bytes that are thrown away are told too, with an `end` in front of them: their credit is due.
+    ///
+    /// # Errors
+    /// [`SessionError::Misuse`] when more is told than came of that request, or `end` lies behind what came;
+    /// after [`Host::noted`], which gives back what is due.
+    pub fn spooled(
+        mut self,
+        request: RequestId,
+        stream: Stream,
+        end: u64,
+        bytes: u32,
+    ) -> Result<Self, SessionError> {
+        let misuse = self.misuse("spooled");
+        let hand = self.told("OUTPUT_CREDIT", request).map_err(|_| misuse.clone())?;
+        let came = hand.printed.map_or(0, |printed| printed.of(stream));
+        let due = hand.due.checked_sub(bytes).filter(|_| end <= came);
+        hand.due = due.ok_or_else(|| misuse.clone())?;
+        self.output = self.output.consumed(bytes).ok_or(misuse)?;
+        self.send(FromHost::OutputCredit(Spooled { request, stream, end, bytes }));
         Ok(self)
     }
 
@@ -103,25 +205,34 @@ impl Host {
     /// # Errors
     /// [`SessionError::Misuse`] before the guest is welcome.
     pub fn cancel(mut self, request: RequestId) -> Result<Self, SessionError> {
-        if !matches!(self.state, open!()) {
+        if !self.is_open() {
             return Err(self.misuse("cancel"));
         }
-        self.out.push_back(Owed::Send(FromHost::Cancel(request)));
+        self.send(FromHost::Cancel(request));
         Ok(self)
     }
 
-    /// Tells that the outcome is stored.
+    /// Tells that the outcome of a request is stored. Credit for output of it that was never told as stored
+    /// goes out in front: the window is the session's, and nobody speaks of the request again.
     ///
     /// # Errors
-    /// [`SessionError::Misuse`] unless [`Owed::Store`] was the last word.
-    pub fn noted(self) -> Result<Self, SessionError> {
-        let State::Storing { request } = self.state else { return Err(self.misuse("noted")) };
-        Ok(self.enter(State::Quiet, FromHost::Noted(request)))
+    /// [`SessionError::Misuse`] unless [`Owed::Store`] named it.
+    pub fn noted(mut self, request: RequestId) -> Result<Self, SessionError> {
+        let stored = |hand: &Hand| hand.request == request && hand.at == At::Storing;
+        let Some(at) = self.hands.iter().position(stored) else { return Err(self.misuse("noted")) };
+        let Hand { due: bytes, .. } = self.hands.remove(at);
+        // The hand whose turn it is stays the same one.
+        self.turn = if at < self.turn { self.turn.saturating_sub(1) } else { self.turn };
+        if let Some(output) = self.output.consumed(bytes) {
+            self.output = output;
+            let (stream, end) = (Stream::Stdout, 0);
+            self.send(FromHost::OutputCredit(Spooled { request, stream, end, bytes }));
+        }
+        self.send(FromHost::Noted(request));
+        Ok(self)
     }
 
-    fn enter(mut self, state: State, message: FromHost) -> Self {
-        self.state = state;
+    fn send(&mut self, message: FromHost) {
         self.out.push_back(Owed::Send(message));
-        self
     }
 }

@@ -1,44 +1,19 @@
-//! The states of the manager's half, and the groups of them that share a rule.
+//! The states of the manager's half: of the connection, and of each request in the guest's hands.
 //!
-//! Used by [`super`] and its calls. The table in `docs/protocol.md` has one row for each.
+//! Used by [`super`] and its calls. The tables in `docs/protocol.md` have one row for each.
 
 use crate::ids::RequestId;
+use crate::message::{Offsets, Stage};
+use crate::session::InputBook;
 
-/// The states in which the guest has been accepted.
-macro_rules! open {
-    () => {
-        State::Settling
-            | State::Quiet
-            | State::Asked
-            | State::Attaching { .. }
-            | State::Offered { .. }
-            | State::Serving { .. }
-            | State::Applying { .. }
-            | State::Storing { .. }
-    };
-}
-/// The states with a request in the guest's hand.
-macro_rules! in_hand {
-    ($request:ident) => {
-        State::Offered { request: $request, .. }
-            | State::Serving { request: $request, .. }
-            | State::Applying { request: $request }
-    };
-}
-pub(super) use {in_hand, open};
-
+/// Where the connection stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum State {
     Greeted,
     Judging,
     Settling,
-    Quiet,
     Asked,
-    Attaching { request: RequestId },
-    Offered { request: RequestId, len: u64 },
-    Serving { request: RequestId, next: u64, len: u64 },
-    Applying { request: RequestId },
-    Storing { request: RequestId },
+    Quiet,
 }
 
 impl State {
@@ -48,13 +23,51 @@ impl State {
             Self::Greeted => "Greeted",
             Self::Judging => "Judging",
             Self::Settling => "Settling",
-            Self::Quiet => "Quiet",
             Self::Asked => "Asked",
-            Self::Attaching { .. } => "Attaching",
-            Self::Offered { .. } => "Offered",
-            Self::Serving { .. } => "Serving",
-            Self::Applying { .. } => "Applying",
-            Self::Storing { .. } => "Storing",
+            Self::Quiet => "Quiet",
         }
     }
+
+    /// Whether the guest has been accepted.
+    pub(super) const fn is_open(self) -> bool {
+        matches!(self, Self::Settling | Self::Asked | Self::Quiet)
+    }
+}
+
+/// Where one request stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum At {
+    Attaching,
+    Offered { len: u64 },
+    Serving { next: u64, len: u64 },
+    Applying,
+    Storing,
+}
+
+impl At {
+    /// The name on paper.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Attaching => "Attaching",
+            Self::Offered { .. } => "Offered",
+            Self::Serving { .. } => "Serving",
+            Self::Applying => "Applying",
+            Self::Storing => "Storing",
+        }
+    }
+}
+
+/// A request in the guest's hands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hand {
+    pub(super) request: RequestId,
+    pub(super) at: At,
+    /// Where its output stands; `None` before its start, and where none is wanted.
+    pub(super) printed: Option<Offsets>,
+    /// Bytes of each stream, at most.
+    pub(super) output_max: u64,
+    /// Bytes of output that came and were not told as stored: credit that is due.
+    pub(super) due: u32,
+    pub(super) stage: Option<Stage>,
+    pub(super) input: InputBook,
 }
