@@ -3,41 +3,31 @@
 //! Called by `pull` with an action that was decided on. An action is first prepared, which reads and changes
 //! nothing, so that what can be refused is refused before the journal says it has started; then it is begun.
 //!
-//! - [`program`] starts a program, [`running`] sees it to its end, [`cgroup`] holds all it starts
+//! - [`program`] what is to be started, [`put`] and [`get`] files both ways: all three under a supervisor
+//! - [`cgroup`] holds all that one of them starts
 //! - [`link`] reads and switches network links
 
 pub mod cgroup;
+pub mod get;
 pub mod link;
 pub mod program;
-pub mod running;
+pub mod put;
 
-use crate::spool::Spool;
-use crate::verify::VerifiedProgram;
+use crate::supervise::{Job, Order};
+use crate::verify::Verified;
 use cgroup::Cgroups;
-use doorbell_wire::ids::{RequestId, ShortText, Tick};
-use doorbell_wire::message::action::{Action, Executable};
-use doorbell_wire::message::outcome::{Evidence, Outcome, Ran, Refusal};
-use running::Running;
-use std::path::Path;
+use doorbell_wire::ids::ShortText;
+use doorbell_wire::message::Offer;
+use doorbell_wire::message::action::{Action, Executable, Limits, Run};
+use doorbell_wire::message::outcome::{Evidence, NotStarted, Outcome, Ran, Refusal, StartFault};
 
 /// An action that can be begun.
 #[derive(Debug)]
 pub enum Prepared {
-    /// A program that was found, or verified.
-    Program(program::Prepared),
+    /// Something that runs for a while.
+    Supervised(Box<Order>),
     /// A link that was found.
     Link(link::Prepared),
-}
-
-/// What came of the beginning.
-#[derive(Debug)]
-pub enum Begun {
-    /// A program runs.
-    Running(Box<Running>),
-    /// It is done already.
-    Done(Done),
-    /// It could not be begun; the kernel's error number.
-    NotStarted(i32),
 }
 
 /// An end.
@@ -51,34 +41,35 @@ pub struct Done {
     pub ran: Option<Ran>,
 }
 
-/// Where a program runs.
-#[derive(Debug)]
-pub struct Place<'a> {
-    /// The request.
-    pub request: RequestId,
-    /// Milliseconds it may run.
-    pub timeout_ms: Option<u64>,
-    /// Where its cgroup is made, on guests that have them.
-    pub cgroups: Option<&'a Cgroups>,
-    /// Where its output is spooled.
-    pub output: &'a Path,
-}
-
 /// Looks at what an action with an effect would do.
 ///
 /// # Errors
 /// The outcome, when it would do nothing.
-pub fn prepare(action: &Action, program: Option<VerifiedProgram>) -> Result<Prepared, Outcome> {
-    match action {
-        Action::Run(run) => match (&run.parts().executable, program) {
-            (Executable::Program(_), None) => Err(unsupported("a program that was not fetched")),
-            (Executable::Program(_) | Executable::InGuest(_), program) => {
-                program::Prepared::new(run, program).map(Prepared::Program).map_err(Outcome::NotStarted)
-            }
-        },
-        Action::LinkSet(set) => link::Prepared::new(set).map(Prepared::Link).map_err(Outcome::Refused),
-        Action::LinkList => Err(unsupported("a list of links with a sequence")),
-    }
+pub fn prepare(
+    offer: &Offer,
+    verified: Option<Verified>,
+    cgroups: Option<&Cgroups>,
+) -> Result<Prepared, Outcome> {
+    let job = match (&offer.action, verified) {
+        (Action::LinkSet(set), None) => {
+            return link::Prepared::new(set).map(Prepared::Link).map_err(Outcome::Refused);
+        }
+        (Action::LinkList, _) => return Err(unsupported("a list of links with a sequence")),
+        (Action::Run(run), verified) => Job::Program(program(run, verified, cgroups)?),
+        (Action::Put(put), Some(Verified::File(file))) => Job::Own(put::job(put, file)),
+        (Action::Get(get), None) => Job::Own(get::job(get)),
+        (Action::LinkSet(_) | Action::Put(_) | Action::Get(_), _) => {
+            return Err(unsupported("bytes of another kind than the action's"));
+        }
+    };
+    let limits = match &offer.action {
+        Action::Run(run) => run.parts().limits,
+        Action::Get(_) | Action::Put(_) | Action::LinkSet(_) | Action::LinkList => {
+            Limits { output_len_max: offer.action.output_len_max(), ..Limits::default() }
+        }
+    };
+    let (request, input, timeout_ms) = (offer.request, offer.action.input(), offer.timeout_ms);
+    Ok(Prepared::Supervised(Box::new(Order { request, job, limits, input, timeout_ms })))
 }
 
 /// Answers a query.
@@ -88,36 +79,44 @@ pub fn query(action: &Action) -> Done {
     match action {
         Action::LinkList => match link::list() {
             Ok(links) => done(Outcome::Succeeded, Evidence::Links(links)),
-            Err(errno) => done(Outcome::NotStarted(errno as i32), Evidence::None),
+            Err(errno) => done(not_started(errno as i32), Evidence::None),
         },
-        Action::Run(_) | Action::LinkSet(_) => {
+        Action::Run(_) | Action::LinkSet(_) | Action::Put(_) | Action::Get(_) => {
             done(unsupported("an effect without a sequence"), Evidence::None)
         }
     }
 }
 
-impl Prepared {
-    /// Begins; `now` is the start it reports.
-    #[must_use]
-    pub fn begin(self, now: Tick, place: &Place<'_>) -> Begun {
-        match self {
-            Self::Program(program) => match program.start(now, place) {
-                Ok(running) => Begun::Running(Box::new(running)),
-                Err(errno) => Begun::NotStarted(errno),
-            },
-            Self::Link(link) => Begun::Done(link.set(now)),
-        }
-    }
+/// The kernel's own refusal.
+#[must_use]
+pub const fn not_started(errno: i32) -> Outcome {
+    Outcome::NotStarted(NotStarted { fault: StartFault::Kernel, errno })
 }
 
 /// The refusal of something this agent does not have.
 #[must_use]
 pub fn unsupported(what: &str) -> Outcome {
     ShortText::try_from(what.to_owned())
-        .map_or(Outcome::NotStarted(nix::libc::ENOTSUP), |what| Outcome::Refused(Refusal::Unsupported(what)))
+        .map_or(not_started(nix::libc::ENOTSUP), |what| Outcome::Refused(Refusal::Unsupported(what)))
 }
 
-/// An empty spool for a program that is about to start.
-pub(crate) fn spool(place: &Place<'_>) -> std::io::Result<Spool> {
-    Spool::create(place.output, place.request)
+fn program(
+    run: &Run,
+    verified: Option<Verified>,
+    cgroups: Option<&Cgroups>,
+) -> Result<program::Prepared, Outcome> {
+    if run.parts().limits.needs_controllers() && !cgroups.is_some_and(Cgroups::has_limits) {
+        return Err(unsupported(NO_LIMITS));
+    }
+    let program = match (&run.parts().executable, verified) {
+        (Executable::Program(_), Some(Verified::Program(program))) => Some(program),
+        (Executable::InGuest(_), None) => None,
+        (Executable::Program(_) | Executable::InGuest(_), _) => {
+            return Err(unsupported("a program that was not fetched"));
+        }
+    };
+    program::Prepared::new(run, program).map_err(Outcome::NotStarted)
 }
+
+const NO_LIMITS: &str = "a limit of memory, processes or processor time: the agent has no cgroup of version 2 in which it \
+                         may set one (systemd 254 or newer gives it one)";

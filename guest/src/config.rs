@@ -47,12 +47,13 @@ nowhere and needs no network. When the manager rings, the agent pulls the next r
 reads or switches network links, and gives back the outcome with its evidence.
 
 A request starts at most once. Its start is on disk before it begins and its outcome before it is \
-acknowledged; what a crash cut off is reported as interrupted.
+acknowledged; what a crash of the guest cut off is reported as interrupted.
 
-A program runs as root in a session and, where the guest has cgroup v2, in a cgroup of its own, with an \
-environment of PATH, what the request gives, and DOORBELL_REQUEST; it starts in / unless told otherwise. A \
-time limit or a cancel sends SIGTERM, and SIGKILL to all of it 2 s later. Processes that a program leaves \
-behind are killed after 2 s if they hold its output, and go on if they let go.";
+A program runs as root, or as the user the request names, in a session and, where the guest has cgroup v2, in a \
+cgroup of its own, with an environment of PATH, what the request gives, and DOORBELL_REQUEST; it starts in / unless \
+told otherwise. A supervisor of its own looks after it: it goes on while the agent is restarted or replaced, and \
+the next agent takes it up. A time limit or a cancel sends SIGTERM, and SIGKILL to all of it 2 s later. Processes \
+that a program leaves behind are killed after 2 s if they hold its output, and go on if they let go.";
 
 const AFTER_HELP: &str = "\
 First start:
@@ -63,10 +64,10 @@ Files in the state directory:
   key                 the guest's key; whoever has it is this guest
   token               what the manager gave at the last welcome; a copy of the guest has a stale one
   journal             what was started, how it ended, and what the manager has stored of it
-  programs/, output/  programs and their output, until their receipt
+  programs/, run/     programs, what runs and its output, until the receipt
 
 Signals:
-  SIGTERM, SIGINT     say goodbye to the manager and end; a running program is not ended
+  SIGTERM, SIGINT     say goodbye to the manager and end; running programs go on
 
 Exit status:
   0  told to stop by a signal

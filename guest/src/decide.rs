@@ -19,7 +19,7 @@ pub enum Decision {
     Repeat(Box<Acknowledgement>),
     /// It has started, nobody knows how it ended, and it must not start again.
     Interrupted,
-    /// It is at or below the low-water mark and nothing is known of it.
+    /// It was settled before and nothing is known of it any more.
     Stale(u64),
 }
 
@@ -34,7 +34,7 @@ pub fn decide(offer: &Offer, history: &History) -> Decision {
             Decision::Interrupted
         }
         Some(_) => Decision::Begin(sequence),
-        None if u64::from(sequence) <= history.low_water() => Decision::Stale(sequence.into()),
+        None if history.is_settled(sequence) => Decision::Stale(sequence.into()),
         None => Decision::Begin(sequence),
     }
 }
@@ -55,6 +55,7 @@ mod tests {
         Offer {
             request: RequestId::new([number; 16]),
             sequence: Some(sequence(number.into())),
+            floor: 1,
             action: Action::LinkList,
             timeout_ms: None,
             idempotent,
@@ -64,7 +65,7 @@ mod tests {
     fn started(number: u8, idempotent: bool) -> Record {
         let request = RequestId::new([number; 16]);
         let boot_id = BootId::new([0; 16]);
-        Record::Started(Started { request, sequence: sequence(number.into()), idempotent, boot_id })
+        Record::Started(Started { request, sequence: sequence(number.into()), floor: 3, idempotent, boot_id })
     }
 
     fn history(records: impl IntoIterator<Item = Record>) -> History {
@@ -108,11 +109,16 @@ mod tests {
     }
 
     #[test]
-    fn at_or_below_the_mark_without_a_record_is_stale() {
-        let forgotten = Record::Forgotten { request: RequestId::new([9; 16]), sequence: sequence(4) };
-        let history = history([forgotten]);
+    fn what_was_settled_before_is_stale_and_what_was_overtaken_is_not() {
+        let forgotten = |number| Record::Forgotten {
+            request: RequestId::new([99; 16]),
+            sequence: sequence(number),
+        };
+        let history = history([started(9, true), forgotten(4), forgotten(7), forgotten(9)]);
         assert_eq!(decide(&offer(4, true), &history), Decision::Stale(4));
-        assert_eq!(decide(&offer(3, true), &history), Decision::Stale(3));
+        assert_eq!(decide(&offer(7, true), &history), Decision::Stale(7));
         assert_eq!(decide(&offer(5, true), &history), Decision::Begin(sequence(5)));
+        assert_eq!(decide(&offer(8, true), &history), Decision::Begin(sequence(8)));
+        assert_eq!(decide(&offer(2, true), &history), Decision::Stale(2), "below the floor of the ninth");
     }
 }

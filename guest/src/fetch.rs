@@ -1,71 +1,140 @@
-//! Program bytes as they arrive: staged in a file of their own and hashed on the way.
+//! Bytes of a request as they arrive: staged in a file of their own and hashed on the way.
 //!
-//! Called by `pull` with the chunks of the offered program. Trusts nothing: a staged program cannot run
-//! before `verify` has compared it, and it never takes more than the length that was offered.
+//! Called by `pull` with the chunks of what was offered. Trusts nothing: what is staged can neither run nor take
+//! a file's place before `verify` has compared it, and it never takes more than the length that was offered.
+//! What a lost connection left half goes on where it was, with the hash it had; nothing is read twice.
+//!
+//! - `place` where it is staged, and what is removed when a request is over
+
+mod place;
+
+pub(crate) use place::{Part, Target, hidden};
+pub use place::{clear, sweep};
 
 use crate::journal::file::errno_of;
-use crate::spool::remove;
-use doorbell_wire::ids::Digest;
-use doorbell_wire::message::action::Program;
+use crate::state::StateDir;
+use doorbell_archive::sparse;
+use doorbell_wire::ids::{Digest, GuestPath, RequestId, ShortText};
+use doorbell_wire::message::Offer;
+use doorbell_wire::message::action::{Action, Executable, Form, Payload};
 use doorbell_wire::message::outcome::NotReceived;
 use sha2::{Digest as _, Sha256};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io;
 
-/// A program on its way. Dropping it removes the file.
+/// Bytes on their way. Dropping it removes the file.
 #[derive(Debug)]
 pub struct Staging {
-    program: Program,
+    request: RequestId,
+    sequence: u64,
+    payload: Payload,
+    purpose: Purpose,
     part: Part,
     file: File,
     hash: Sha256,
     got: u64,
 }
 
-/// A program that has all its bytes, not yet compared with anything.
+/// What the bytes are to become.
+#[derive(Clone, Debug)]
+pub(crate) enum Purpose {
+    /// A program of this name.
+    Program(ShortText),
+    /// A file at this path.
+    File(GuestPath),
+    /// A tree at this path.
+    Archive(GuestPath),
+}
+
+/// All bytes are there and nothing was compared yet.
 #[derive(Debug)]
 pub struct Staged {
-    pub(crate) program: Program,
+    pub(crate) request: RequestId,
+    pub(crate) payload: Payload,
+    pub(crate) purpose: Purpose,
     pub(crate) part: Part,
+    pub(crate) file: File,
     pub(crate) got: Digest,
     pub(crate) len: u64,
 }
 
-/// A staged file; removed on drop.
-#[derive(Debug)]
-pub(crate) struct Part(pub(crate) PathBuf);
+/// What lost connections left half.
+#[derive(Debug, Default)]
+pub struct Fetches(Vec<Staging>);
 
-impl Drop for Part {
-    fn drop(&mut self) {
-        remove(&self.0);
+impl Fetches {
+    /// Begins to stage what an offer has to fetch, or goes on with what is there of it; `None` where there is
+    /// nothing to fetch.
+    ///
+    /// # Errors
+    /// [`NotReceived::Unstageable`] with the kernel's reason.
+    pub fn begin(&mut self, state: &StateDir, offer: &Offer) -> Result<Option<Staging>, NotReceived> {
+        let Some(payload) = offer.action.payload() else { return Ok(None) };
+        let kept = self.0.iter().position(|kept| kept.request == offer.request);
+        if let Some(staging) = kept.map(|at| self.0.swap_remove(at)).filter(|kept| kept.payload == payload) {
+            return Ok(Some(staging));
+        }
+        let Some(purpose) = Purpose::of(&offer.action) else { return Ok(None) };
+        let sequence = offer.sequence.map_or(0, u64::from);
+        Staging::begin(state, offer.request, sequence, payload, purpose).map(Some)
+    }
+
+    /// Keeps what a lost connection left half.
+    pub fn keep(&mut self, staging: Staging) {
+        self.0.push(staging);
+    }
+
+    /// Every sequence below `floor` is settled: what is kept of those is not offered again.
+    pub fn settle(&mut self, floor: u64) {
+        self.0.retain(|kept| kept.sequence >= floor);
+    }
+}
+
+impl Purpose {
+    fn of(action: &Action) -> Option<Self> {
+        match action {
+            Action::Run(run) => match &run.parts().executable {
+                Executable::Program(program) => Some(Self::Program(program.name.clone())),
+                Executable::InGuest(_) => None,
+            },
+            Action::Put(put) => Some(match put.form {
+                Form::File => Self::File(put.path.clone()),
+                Form::Archive => Self::Archive(put.path.clone()),
+            }),
+            Action::LinkList | Action::LinkSet(_) | Action::Get(_) => None,
+        }
     }
 }
 
 impl Staging {
-    /// Begins to stage `program` in `dir`.
-    ///
-    /// # Errors
-    /// [`NotReceived::Unstageable`] with the kernel's reason.
-    pub fn begin(dir: &Path, program: &Program) -> Result<Self, NotReceived> {
-        let part = Part(dir.join(format!("{}.part", program.digest)));
-        remove(&part.0);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part.0);
-        let file = file.map_err(|error| unstageable(&error))?;
-        Ok(Self { program: program.clone(), part, file, hash: Sha256::new(), got: 0 })
+    fn begin(
+        state: &StateDir,
+        request: RequestId,
+        sequence: u64,
+        payload: Payload,
+        purpose: Purpose,
+    ) -> Result<Self, NotReceived> {
+        let begun = Part::create(state, request, &purpose);
+        let (part, file) = begun.map_err(|error| unstageable(&error))?;
+        Ok(Self { request, sequence, payload, purpose, part, file, hash: Sha256::new(), got: 0 })
+    }
+
+    /// Bytes that are there: from here on it is to be fetched.
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.got
     }
 
     /// Adds bytes.
     ///
     /// # Errors
-    /// [`NotReceived`] when they do not fit the disk or the program's length.
+    /// [`NotReceived`] when they do not fit the disk or the length that was offered.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), NotReceived> {
         let got = self.got.saturating_add(bytes.len() as u64);
-        if got > self.program.len {
-            return Err(NotReceived::Length { expected: self.program.len, got });
+        if got > self.payload.len {
+            return Err(NotReceived::Length { expected: self.payload.len, got });
         }
-        self.file.write_all(bytes).map_err(|error| unstageable(&error))?;
+        sparse::write(&self.file, self.got, bytes).map_err(|error| unstageable(&error))?;
         self.hash.update(bytes);
         self.got = got;
         Ok(())
@@ -74,30 +143,29 @@ impl Staging {
     /// Whether all bytes are there.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
-        self.got == self.program.len
+        self.got == self.payload.len
     }
 
-    /// Ends the staging; the file is closed for writing, so that it can be started.
+    /// Ends the staging.
     ///
     /// # Errors
-    /// [`NotReceived`] when the file has another length than what was written, or cannot be looked at.
+    /// [`NotReceived`] when bytes are missing, or the file cannot be looked at.
     pub fn finish(self) -> Result<Staged, NotReceived> {
-        let len = self.file.metadata().map_err(|error| unstageable(&error))?.len();
-        if len != self.program.len {
-            return Err(NotReceived::Length { expected: self.program.len, got: len });
+        if !self.is_whole() {
+            return Err(NotReceived::Length { expected: self.payload.len, got: self.got });
         }
+        // Zeros at the end were not written.
+        self.file.set_len(self.got).map_err(|error| unstageable(&error))?;
+        let len = self.file.metadata().map_err(|error| unstageable(&error))?.len();
         let got = Digest::new(self.hash.finalize().into());
-        Ok(Staged { program: self.program, part: self.part, got, len })
-    }
-}
-
-/// Removes what an earlier run of the agent left in `dir`.
-pub fn sweep(dir: &Path) {
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        remove(&entry.path());
+        let Self { request, payload, purpose, part, file, .. } = self;
+        Ok(Staged { request, payload, purpose, part, file, got, len })
     }
 }
 
 fn unstageable(error: &io::Error) -> NotReceived {
     NotReceived::Unstageable(errno_of(error) as i32)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

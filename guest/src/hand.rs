@@ -1,22 +1,24 @@
-//! The request in hand: which it is, how far it has come, and what of its output has been sent.
+//! A request in hand: which it is, how far it has come, and what the manager has been told of it.
 //!
-//! Called by `pull`, which moves it from station to station. There is at most one.
+//! Kept by `pull`, which moves it from station to station; asked by `link` for the next word. Outlives
+//! connections once it has started.
 
-use crate::apply::running::{Remains, Running};
 use crate::fetch::Staging;
+use crate::supervise::Supervised;
 use doorbell_wire::ids::{RequestId, Sequence};
 use doorbell_wire::message::outcome::{Acknowledgement, OutputTotals};
-use doorbell_wire::message::{Offer, Offsets, Output, Stream};
+use doorbell_wire::message::{Offer, Offsets, Output, Progress, Stage, Stream};
 
-/// The request in hand.
+/// A request in hand.
 #[derive(Debug)]
 pub(crate) struct Hand {
     pub(crate) request: RequestId,
     /// `None` for a query.
     pub(crate) sequence: Option<Sequence>,
     pub(crate) station: Station,
-    stream: Streaming,
-    acknowledged: bool,
+    /// When its effect began, by the guest's clock.
+    pub(crate) started_us: Option<u64>,
+    told: Told,
 }
 
 /// How far the request has come.
@@ -24,53 +26,143 @@ pub(crate) struct Hand {
 pub(crate) enum Station {
     /// It was offered and nothing has been done.
     Offered,
-    /// Its program is on its way.
-    Fetching(Box<Offer>, Staging),
-    /// Its program runs.
-    Running(Box<Running>),
-    /// It has ended; what is left waits for the receipt.
-    Ended(Box<Acknowledgement>, Remains),
+    /// Its bytes are on their way.
+    Fetching(Box<Offer>, Box<Staging>),
+    /// Its program runs, or is about to.
+    Running(Box<Supervised>),
+    /// It has ended; what is left of it waits for the receipt.
+    Ended(Box<Acknowledgement>, Option<Box<Supervised>>),
 }
 
-/// What the manager wants of the output on this connection.
+/// What the manager knows on this connection.
 #[derive(Debug)]
-enum Streaming {
+struct Told {
+    started: bool,
+    output: Telling,
+    /// Input bytes that the program had taken when it was last told.
+    input: u64,
+    acknowledged: bool,
+}
+
+/// What the manager is told of the output.
+#[derive(Debug)]
+enum Telling {
+    /// It was asked where the output continues, and has not answered.
+    Asked,
+    /// It wants none, or there is none yet.
     Nothing,
+    /// All behind these offsets.
     From(Offsets),
 }
 
+/// What a request leaves when its connection is gone.
+#[derive(Debug)]
+pub(crate) enum Detached {
+    /// All of it.
+    Kept(Box<Hand>),
+    /// The part of its bytes that came.
+    Half(Box<Staging>),
+    /// Nothing: it will be offered again, or nobody waits for it.
+    Nothing,
+}
+
+/// Something to say to the manager.
+#[derive(Debug)]
+pub(crate) enum Word {
+    Started(Progress),
+    Output(Output),
+    InputTaken(RequestId, u32),
+    Acknowledge(Acknowledgement),
+}
+
 impl Hand {
-    pub(crate) const fn new(request: RequestId, sequence: Option<Sequence>, station: Station) -> Self {
-        Self { request, sequence, station, stream: Streaming::Nothing, acknowledged: false }
+    /// A request that was just offered.
+    pub(crate) const fn offered(request: RequestId, sequence: Option<Sequence>) -> Self {
+        Self::new(request, sequence, Station::Offered)
     }
 
-    /// The connection is gone; gives the request back if it outlives connections.
-    pub(crate) fn detached(mut self) -> Option<Self> {
-        self.stream = Streaming::Nothing;
-        self.acknowledged = false;
+    /// A request at a station it reached before this connection.
+    pub(crate) const fn new(request: RequestId, sequence: Option<Sequence>, station: Station) -> Self {
+        let told = Told { started: false, output: Telling::Nothing, input: 0, acknowledged: false };
+        Self { request, sequence, station, started_us: None, told }
+    }
+
+    /// The connection is gone; gives what outlives it.
+    pub(crate) fn detached(mut self) -> Detached {
         match self.station {
-            Station::Offered | Station::Fetching(..) => None,
-            Station::Running(_) | Station::Ended(..) => self.sequence.map(|_| self),
+            Station::Running(ref mut supervised) => supervised.connected(false),
+            Station::Fetching(_, staging) => return Detached::Half(staging),
+            Station::Offered => return Detached::Nothing,
+            Station::Ended(..) => {}
+        }
+        if self.sequence.is_some() { Detached::Kept(Box::new(self)) } else { Detached::Nothing }
+    }
+
+    /// It is presented on a new connection; gives how much of its input is here, and how much of that its
+    /// program has taken.
+    pub(crate) fn presented(&mut self) -> (u64, u64) {
+        let (input, taken) = match &self.station {
+            Station::Running(supervised) => (supervised.input_len(), supervised.input_taken()),
+            Station::Offered | Station::Fetching(..) | Station::Ended(..) => (0, 0),
+        };
+        self.told = Told { started: true, output: Telling::Asked, input: taken, acknowledged: false };
+        (input, taken)
+    }
+
+    /// The manager wants the output from these offsets on; `None` is none of it.
+    pub(crate) fn attached(&mut self, from: Option<Offsets>) {
+        self.told.output = from.map_or(Telling::Nothing, Telling::From);
+        // Where nobody takes the output, its program must not wait for room.
+        if from.is_some() {
+            self.connected();
         }
     }
 
-    /// From here on output is sent, beginning at these offsets; `None` sends none.
-    pub(crate) fn stream_from(&mut self, from: Option<Offsets>) {
-        self.stream = from.map_or(Streaming::Nothing, Streaming::From);
+    /// There is somebody who takes output.
+    pub(crate) fn connected(&mut self) {
+        if let Station::Running(supervised) = &mut self.station {
+            supervised.connected(true);
+        }
     }
 
-    /// The next output to send, at most `room` bytes; what is given counts as sent.
-    pub(crate) fn next_output(&mut self, room: usize) -> Option<Output> {
-        let spool = match &self.station {
-            Station::Running(running) => running.spool(),
-            Station::Ended(_, Remains { spool: Some(spool), .. }) => spool,
-            Station::Offered | Station::Fetching(..) | Station::Ended(_, Remains { spool: None, .. }) => {
-                return None;
-            }
+    /// The next thing to say: with `room` for that many bytes of output, and, where `quiet` says that no
+    /// output waits in front, the acknowledgement. What is given counts as said.
+    pub(crate) fn next_word(&mut self, room: usize, quiet: bool) -> Option<Word> {
+        if let Some(bytes) = self.input_taken() {
+            return Some(Word::InputTaken(self.request, bytes));
+        }
+        if matches!(self.told.output, Telling::Asked) {
+            return None;
+        }
+        if let Some(at_us) = self.started_us.filter(|_| !self.told.started) {
+            self.told.started = true;
+            self.told.output = Telling::From(Offsets::default());
+            return Some(Word::Started(Progress { request: self.request, stage: Stage::Started, at_us }));
+        }
+        if room > 0
+            && let Some(output) = self.next_output(room)
+        {
+            return Some(Word::Output(output));
+        }
+        if quiet { self.acknowledgement().map(Word::Acknowledge) } else { None }
+    }
+
+    fn input_taken(&mut self) -> Option<u32> {
+        let Station::Running(supervised) = &self.station else { return None };
+        let taken = supervised.input_taken();
+        let bytes = u32::try_from(taken.saturating_sub(self.told.input)).ok().filter(|&bytes| bytes > 0)?;
+        self.told.input = taken;
+        Some(bytes)
+    }
+
+    fn next_output(&mut self, room: usize) -> Option<Output> {
+        let Telling::From(sent) = &mut self.told.output else { return None };
+        let supervised = match &self.station {
+            Station::Running(supervised) | Station::Ended(_, Some(supervised)) => supervised,
+            Station::Offered | Station::Fetching(..) | Station::Ended(_, None) => return None,
         };
-        let Streaming::From(sent) = &mut self.stream else { return None };
-        let Some(output) = spool.read(sent, room) else {
-            skip_unreadable(sent, &spool.totals(), &self.station);
+        let Some(output) = supervised.read_output(sent, room) else {
+            skip_unreadable(sent, &self.station);
             return None;
         };
         let offset = match output.stream {
@@ -81,26 +173,26 @@ impl Hand {
         Some(output)
     }
 
-    /// The acknowledgement, once, when all output it speaks of has been sent.
-    pub(crate) fn acknowledgement(&mut self) -> Option<Acknowledgement> {
+    fn acknowledgement(&mut self) -> Option<Acknowledgement> {
         let Station::Ended(acknowledgement, ..) = &self.station else { return None };
-        let totals = &acknowledgement.output;
-        let sent = match &self.stream {
-            Streaming::Nothing => true,
-            Streaming::From(sent) => sent.stdout >= totals.stdout.kept && sent.stderr >= totals.stderr.kept,
+        let OutputTotals { stdout, stderr } = &acknowledgement.output;
+        let sent = match &self.told.output {
+            Telling::Asked => false,
+            Telling::Nothing => true,
+            Telling::From(sent) => sent.stdout >= stdout.kept && sent.stderr >= stderr.kept,
         };
-        if self.acknowledged || !sent {
+        if self.told.acknowledged || !sent {
             return None;
         }
-        self.acknowledged = true;
+        self.told.acknowledged = true;
         Some((**acknowledgement).clone())
     }
 }
 
 /// Output that cannot be read back must not keep the outcome from the manager.
-fn skip_unreadable(sent: &mut Offsets, totals: &OutputTotals, station: &Station) {
-    if matches!(station, Station::Ended(..)) {
-        sent.stdout = sent.stdout.max(totals.stdout.kept);
-        sent.stderr = sent.stderr.max(totals.stderr.kept);
+fn skip_unreadable(sent: &mut Offsets, station: &Station) {
+    if let Station::Ended(acknowledgement, _) = station {
+        sent.stdout = sent.stdout.max(acknowledgement.output.stdout.kept);
+        sent.stderr = sent.stderr.max(acknowledgement.output.stderr.kept);
     }
 }

@@ -112,7 +112,8 @@ impl Identity {
             token: self.token,
             capabilities: about.capabilities,
             agent: about.agent,
-            low_water: about.low_water,
+            sequence_max: about.sequence_max,
+            clock_us: about.clock_us,
         };
         let proof = self.key.sign(&transcript(greeting, &claims)?);
         Ok(Hello { claims, proof: Signature::new(proof.to_bytes()) })
@@ -137,8 +138,10 @@ pub struct About {
     pub capabilities: doorbell_wire::message::Capabilities,
     /// Its own version.
     pub agent: doorbell_wire::ids::ShortText,
-    /// Up to where requests are forgotten.
-    pub low_water: u64,
+    /// The highest sequence that left a trace here.
+    pub sequence_max: u64,
+    /// The clock since boot, in microseconds.
+    pub clock_us: u64,
 }
 
 /// Why a greeting could not be answered.
@@ -217,7 +220,7 @@ mod tests {
 
     fn about() -> About {
         let agent = "0".parse().unwrap();
-        About { version: 0, capabilities: Capabilities::RUN, agent, low_water: 3 }
+        About { version: 0, capabilities: Capabilities::RUN, agent, sequence_max: 3, clock_us: 4 }
     }
 
     fn greeting() -> Greeting {

@@ -1,18 +1,19 @@
 //! The journal: what was started here, how it ended, and what the manager has stored of it.
 //!
 //! Called by `pull` before an effect, after it, and after its receipt; read by `decide`. Each record is on
-//! disk before the call returns. The low-water mark outlives every compaction, so that a manager that was
+//! disk before the call returns. What is settled outlives every compaction, so that a manager that was
 //! restored from a backup cannot have a request run twice.
 //!
 //! - [`mod@record`] one record and its bytes
 //! - [`mod@file`] appending, durably
 //! - [`mod@recover`] what a file says after a crash
-//! - [`mod@history`] what the records add up to
+//! - [`mod@history`] what the records add up to, with the sequences that are settled in `settled`
 
 pub mod file;
 pub mod history;
 pub mod record;
 pub mod recover;
+mod settled;
 
 use crate::state::{StateDir, StateError, io_at};
 use doorbell_wire::ids::{RequestId, Sequence};
@@ -98,12 +99,15 @@ impl Journal {
         self.append(Record::Outcome { sequence, acknowledgement: acknowledgement.clone() })
     }
 
-    /// Notes that the manager has stored an outcome.
+    /// Notes that the manager has stored an outcome. It is on disk with the next record: an agent that went
+    /// down before would only present the outcome once more.
     ///
     /// # Errors
     /// The kernel's error number.
     pub fn forgotten(&mut self, request: RequestId, sequence: Sequence) -> Result<(), Errno> {
-        self.append(Record::Forgotten { request, sequence })?;
+        let record = Record::Forgotten { request, sequence };
+        self.file.as_mut().map_err(|errno| *errno)?.append_lazily(&record)?;
+        self.history.note(record);
         self.compact();
         Ok(())
     }

@@ -25,6 +25,7 @@ pub mod retry;
 pub mod serve;
 pub mod spool;
 pub mod state;
+pub mod supervise;
 pub mod verify;
 pub mod wait;
 

@@ -5,6 +5,7 @@
 //! is a vsock socket.
 
 use crate::ended::Ended;
+use crate::hand::Word;
 use crate::lanes::Lanes;
 use crate::pull::Agent;
 use doorbell_wire::error::Reason;
@@ -130,17 +131,17 @@ impl<S: AsFd + Read + Write> Link<S> {
         }
     }
 
-    /// Output of the request in hand while there is credit, then its acknowledgement.
+    /// What the requests in hand have to say: stations, output while there is credit, acknowledgements.
     fn send_work(&mut self, mut session: Guest, now: Tick, agent: &mut Agent) -> Result<Guest, Ended> {
-        while self.lanes.has_bulk_room() && session.output_room() > 0 {
-            let Some(output) = agent.next_output(session.output_room()) else { break };
-            session = session.output(output)?;
-            session = self.drain(session, now, agent)?;
-        }
-        if self.lanes.bulk_is_empty()
-            && let Some(acknowledgement) = agent.acknowledgement(session.in_hand())
+        while let Some(word) =
+            agent.next_word(&session, self.lanes.has_bulk_room(), self.lanes.bulk_is_empty())
         {
-            session = session.acknowledge(acknowledgement)?;
+            session = match word {
+                Word::Started(progress) => session.progress(progress)?,
+                Word::Output(output) => session.output(output)?,
+                Word::InputTaken(request, bytes) => session.input_taken(request, bytes)?,
+                Word::Acknowledge(acknowledgement) => session.acknowledge(acknowledgement)?,
+            };
             session = self.drain(session, now, agent)?;
         }
         Ok(session)
@@ -157,13 +158,7 @@ impl<S: AsFd + Read + Write> Link<S> {
                     self.lanes.push(&message)?;
                     session
                 }
-                owed @ (Owed::Introduce(_)
-                | Owed::Welcomed(_)
-                | Owed::Attached(_)
-                | Owed::Offered(_)
-                | Owed::Stage(_)
-                | Owed::Cancel(_)
-                | Owed::Forget(_)) => {
+                owed => {
                     if let Owed::Welcomed(_) = owed {
                         info!("connected");
                         self.welcomed = true;
@@ -188,7 +183,7 @@ impl<S: AsFd + Read + Write> Link<S> {
 #[cfg(test)]
 impl<S> Link<S> {
     pub(crate) fn is_idle(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| session.state() == "Idle")
+        self.session.as_ref().is_some_and(|session| session.state() == "Working")
     }
 }
 

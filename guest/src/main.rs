@@ -48,7 +48,7 @@ fn serve(config: &Config) -> Result<(), Fault> {
         port = config.port,
         modules = if config.no_modules { "waited for" } else { "loaded" },
         kill = if cgroups.is_some() { "cgroup" } else { "pgrp" },
-        low_water = journal.history().low_water(),
+        sequence_max = journal.history().sequence_max(),
         "doorbell-agent starts"
     );
     let mut agent = Agent::resume(state, identity, journal, cgroups);

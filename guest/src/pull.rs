@@ -5,27 +5,29 @@
 //! that has started goes on while the channel is away and is presented again when it is back.
 //!
 //! - `begin` from the decision to the effect: fetch, verify, journal, apply
+//! - `finish` from the end of the effect to the receipt: journal, acknowledge, forget
 //! - `resume` what an earlier run of the agent left
 
 mod begin;
+mod finish;
 mod resume;
 
 use crate::apply::cgroup::Cgroups;
-use crate::apply::running::{Remains, Stop};
-use crate::apply::{Done, query};
+use crate::apply::query;
 use crate::clock;
 use crate::decide::{Decision, decide};
 use crate::ended::Ended;
-use crate::hand::{Hand, Station};
+use crate::fetch::Fetches;
+use crate::hand::{Detached, Hand, Station, Word};
 use crate::identity::{About, Identity, ProofError};
 use crate::journal::Journal;
-use crate::spool::Spool;
 use crate::state::StateDir;
+use crate::supervise::Sight;
 use doorbell_wire::error::SessionError;
 use doorbell_wire::handshake::choose_version;
-use doorbell_wire::ids::{RequestId, Sequence, ShortText, Tick};
-use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome, OutputTotals, Refusal};
-use doorbell_wire::message::{Capabilities, Greeting, Hello, Offer, Output, Progress, Stage};
+use doorbell_wire::ids::{RequestId, ShortText, Tick};
+use doorbell_wire::message::outcome::{Outcome, Refusal};
+use doorbell_wire::message::{Capabilities, Greeting, Hello, Input, Offer, Progress, Stage};
 use doorbell_wire::session::guest::{Guest, Owed};
 use nix::poll::PollFd;
 use tracing::{info, warn};
@@ -37,40 +39,46 @@ pub struct Agent {
     identity: Identity,
     journal: Journal,
     cgroups: Option<Cgroups>,
-    hand: Option<Hand>,
+    fetches: Fetches,
+    hands: Vec<Hand>,
+    turn: usize,
 }
 
 impl Agent {
     /// What this agent can do in this guest.
     #[must_use]
-    pub const fn capabilities(&self) -> Capabilities {
-        let always = Capabilities::RUN.with(Capabilities::LINK);
-        if self.cgroups.is_some() { always.with(Capabilities::CGROUP_KILL) } else { always }
-    }
-
-    /// What the event loop has to watch for the request in hand.
-    #[must_use]
-    pub fn watched(&self) -> Vec<PollFd<'_>> {
-        match self.hand.as_ref().map(|hand| &hand.station) {
-            Some(Station::Running(running)) => running.watched(),
-            Some(Station::Offered | Station::Fetching(..) | Station::Ended(..)) | None => Vec::new(),
+    pub fn capabilities(&self) -> Capabilities {
+        let always =
+            Capabilities::RUN.with(Capabilities::LINK).with(Capabilities::TERMINAL).with(Capabilities::FILES);
+        match &self.cgroups {
+            Some(cgroups) if cgroups.has_limits() => {
+                always.with(Capabilities::CGROUP_KILL).with(Capabilities::LIMITS)
+            }
+            Some(_) => always.with(Capabilities::CGROUP_KILL),
+            None => always,
         }
     }
 
-    /// When [`Agent::step`] has something to do even if nothing happens.
-    #[must_use]
-    pub fn due(&self, now: Tick) -> Option<Tick> {
-        match self.hand.as_ref().map(|hand| &hand.station) {
-            Some(Station::Running(running)) => running.due(now),
-            Some(Station::Offered | Station::Fetching(..) | Station::Ended(..)) | None => None,
-        }
+    /// What the event loop has to watch for the requests in hand.
+    pub fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
+        self.hands.iter().filter_map(|hand| match &hand.station {
+            Station::Running(supervised) => supervised.watched(),
+            Station::Offered | Station::Fetching(..) | Station::Ended(..) => None,
+        })
     }
 
-    /// Looks after the running program, with a connection or without.
-    pub fn step(&mut self, now: Tick) {
-        let Some(Hand { station: Station::Running(running), .. }) = &mut self.hand else { return };
-        if let Some(done) = running.step(now) {
-            self.ended(done);
+    /// Looks after what runs, with a connection or without.
+    pub fn step(&mut self) {
+        for at in 0..self.hands.len() {
+            let Some(hand) = self.hands.get_mut(at) else { return };
+            let Station::Running(supervised) = &mut hand.station else { continue };
+            let request = hand.request;
+            match supervised.look() {
+                Sight::Starting => {}
+                Sight::Running { started_us } => hand.started_us = Some(started_us),
+                Sight::Over(over) => self.over(request, *over),
+                Sight::Lost => self.lost(request),
+            }
         }
     }
 
@@ -82,158 +90,141 @@ impl Agent {
         match owed {
             Owed::Introduce(greeting) => {
                 let hello = self.hello(&greeting)?;
-                Ok(session.introduce(hello)?)
+                return Ok(session.introduce(hello)?);
             }
             Owed::Welcomed(welcome) => {
                 self.identity.keep(welcome.token);
-                Ok(self.present(session)?)
+                return Ok(self.present(session)?);
             }
-            Owed::Attached(from) => {
-                if let Some(hand) = &mut self.hand {
-                    hand.stream_from(from);
+            Owed::Offered(offer) => return Ok(self.offered(session, now, offer)?),
+            Owed::Stage(chunk) => return Ok(self.stage(session, &chunk)?),
+            Owed::Attached(request, from) => {
+                if let Some(hand) = self.hand(request) {
+                    hand.attached(from);
                 }
-                Ok(session)
             }
-            Owed::Offered(offer) => Ok(self.offered(session, now, offer)?),
-            Owed::Stage(chunk) => Ok(self.stage(session, &chunk)?),
-            Owed::Cancel(request) => {
-                self.cancel(now, request);
-                Ok(session)
+            Owed::Input(input) => self.input(&input),
+            Owed::InputEnd(end) => self.running(end.request, |supervised| supervised.end_input(end.len)),
+            Owed::Resize(resize) => {
+                self.running(resize.request, |supervised| supervised.resize(resize.window));
             }
-            Owed::Forget(request) => {
-                self.forget(request);
-                Ok(session)
+            Owed::Spooled(spooled) => {
+                self.running(spooled.request, |supervised| supervised.stored(spooled.stream, spooled.end));
             }
-            Owed::Send(_) | Owed::Wait(_) => Ok(session),
+            Owed::Cancel(request) => self.cancel(request),
+            Owed::Forget(request) => self.forget(request),
+            Owed::Send(_) | Owed::Wait(_) => {}
         }
+        Ok(session)
     }
 
-    /// The next output to send, at most `room` bytes.
-    pub fn next_output(&mut self, room: usize) -> Option<Output> {
-        self.hand.as_mut()?.next_output(room)
-    }
-
-    /// The acknowledgement that is due, once per connection.
-    pub fn acknowledgement(&mut self, in_hand: Option<RequestId>) -> Option<Acknowledgement> {
-        self.hand.as_mut().filter(|hand| in_hand == Some(hand.request))?.acknowledgement()
+    /// The next thing to say on this session. Requests take turns: none keeps the others' output from going.
+    pub(crate) fn next_word(&mut self, session: &Guest, has_room: bool, quiet: bool) -> Option<Word> {
+        let count = self.hands.len();
+        for step in 0..count {
+            let at = self.turn.saturating_add(step).checked_rem(count)?;
+            let hand = self.hands.get_mut(at)?;
+            if !session.has_in_hand(hand.request) {
+                continue;
+            }
+            let room = if has_room { session.output_room(hand.request) } else { 0 };
+            if let Some(word) = hand.next_word(room, quiet) {
+                self.turn = if let Word::Output(_) = word { at.saturating_add(1) } else { at };
+                return Some(word);
+            }
+        }
+        None
     }
 
     /// The connection is gone.
     pub fn detached(&mut self) {
-        self.hand = self.hand.take().and_then(Hand::detached);
+        for hand in std::mem::take(&mut self.hands) {
+            match hand.detached() {
+                Detached::Kept(hand) => self.hands.push(*hand),
+                Detached::Half(staging) => self.fetches.keep(*staging),
+                Detached::Nothing => {}
+            }
+        }
     }
 
     fn hello(&self, greeting: &Greeting) -> Result<Hello, Ended> {
         let version = choose_version(greeting).map_err(SessionError::from)?;
-        let low_water = self.journal.history().low_water();
         let agent = ShortText::try_from(env!("CARGO_PKG_VERSION").to_owned());
-        let agent = agent.map_err(ProofError::Version)?;
-        let about = About { version, capabilities: self.capabilities(), agent, low_water };
+        let about = About {
+            version,
+            capabilities: self.capabilities(),
+            agent: agent.map_err(ProofError::Version)?,
+            sequence_max: self.journal.history().sequence_max(),
+            clock_us: clock::now_us(),
+        };
         Ok(self.identity.hello(greeting, about)?)
     }
 
-    /// A request that an earlier session left comes before anything new.
-    fn present(&mut self, session: Guest) -> Result<Guest, SessionError> {
-        self.hand = self.hand.take().or_else(|| self.left_over());
-        match &self.hand {
-            Some(hand) => session.attach(hand.request),
-            None => session.pull(),
+    /// Requests that an earlier session left come before anything new.
+    fn present(&mut self, mut session: Guest) -> Result<Guest, SessionError> {
+        for hand in &mut self.hands {
+            let (input, taken) = hand.presented();
+            session = session.attach(hand.request, input, taken)?;
         }
+        session.pull()
     }
 
     fn offered(&mut self, session: Guest, now: Tick, offer: Box<Offer>) -> Result<Guest, SessionError> {
-        self.hand = Some(Hand::new(offer.request, offer.sequence, Station::Offered));
-        info!(request = %offer.request, action = offer.action.name(), sequence = offer.sequence.map(u64::from), "pulled");
+        let request = offer.request;
+        self.hands.push(Hand::offered(request, offer.sequence));
+        info!(%request, action = offer.action.name(), sequence = offer.sequence.map(u64::from), "pulled");
         match decide(&offer, self.journal.history()) {
             Decision::Query => {
-                let session = session.apply()?;
-                self.ended(query(&offer.action));
+                let session = session.apply(request)?;
+                self.ended(request, query(&offer.action));
                 Ok(session)
             }
             Decision::Begin(sequence) => self.fetch(session, now, offer, sequence),
-            Decision::Repeat(acknowledgement) => {
-                self.set(Station::Ended(acknowledgement, Remains::default()));
-                Ok(session)
-            }
+            Decision::Repeat(acknowledgement) => self.repeat(session, *acknowledgement),
             Decision::Interrupted => {
-                self.end_left_over(offer.request);
-                self.end(Outcome::Interrupted);
+                self.end_left_over(request);
+                self.end(request, Outcome::Interrupted);
                 Ok(session)
             }
             Decision::Stale(sequence) => {
-                self.end(Outcome::Refused(Refusal::StaleSequence(sequence)));
+                self.end(request, Outcome::Refused(Refusal::StaleSequence(sequence)));
                 Ok(session)
             }
         }
     }
 
-    fn cancel(&mut self, now: Tick, request: RequestId) {
-        let Some(hand) = self.hand.as_mut().filter(|hand| hand.request == request) else { return };
+    /// Input that the disk does not take would be missing in the middle, so its program is ended.
+    fn input(&mut self, input: &Input) {
+        self.running(input.request, |supervised| {
+            if let Err(error) = supervised.add_input(input.offset, &input.bytes) {
+                warn!(request = %input.request, %error, "input cannot be kept; its program is ended");
+                supervised.stop();
+            }
+        });
+    }
+
+    fn cancel(&mut self, request: RequestId) {
+        let Some(hand) = self.hand(request) else { return };
         info!(%request, "cancelled");
         match &mut hand.station {
-            Station::Running(running) => running.stop(now, Stop::Cancelled),
-            Station::Offered | Station::Fetching(..) => self.end(Outcome::Cancelled),
+            Station::Running(supervised) => supervised.stop(),
+            Station::Offered | Station::Fetching(..) => self.end(request, Outcome::Cancelled),
             Station::Ended(..) => {}
         }
     }
 
-    /// The manager has stored the outcome: nothing of the request is needed any more.
-    fn forget(&mut self, request: RequestId) {
-        let Some(hand) = self.hand.take().filter(|hand| hand.request == request) else { return };
-        if let Some(sequence) = hand.sequence
-            && let Err(errno) = self.journal.forgotten(request, sequence)
-        {
-            warn!(%request, %errno, "the journal could not forget a request; it will be presented again");
-        }
-        if let Station::Ended(_, Remains { spool: Some(spool), .. }) = hand.station {
-            spool.remove();
+    fn reached(&self, session: Guest, request: RequestId, stage: Stage) -> Result<Guest, SessionError> {
+        session.progress(Progress { request, stage, at_us: clock::now_us() })
+    }
+
+    fn running(&mut self, request: RequestId, act: impl FnOnce(&mut crate::supervise::Supervised)) {
+        if let Some(Hand { station: Station::Running(supervised), .. }) = self.hand(request) {
+            act(supervised);
         }
     }
 
-    fn end(&mut self, outcome: Outcome) {
-        self.ended(Done { outcome, evidence: Evidence::None, ran: None });
-    }
-
-    /// The outcome is on disk before it is acknowledged; where the disk refuses, it is acknowledged all the
-    /// same, for a manager that knows is better than one that waits.
-    fn ended(&mut self, done: Done) {
-        let Some(mut hand) = self.hand.take() else { return };
-        let remains = match hand.station {
-            Station::Running(running) => running.into_remains(),
-            Station::Offered | Station::Fetching(..) | Station::Ended(..) => Remains::default(),
-        };
-        let output = remains.spool.as_ref().map_or_else(OutputTotals::default, Spool::totals);
-        let Done { outcome, evidence, ran } = done;
-        info!(request = %hand.request, ?outcome, "ended");
-        let acknowledgement = Acknowledgement { request: hand.request, outcome, evidence, output, ran };
-        self.keep(hand.sequence, &acknowledgement);
-        hand.station = Station::Ended(Box::new(acknowledgement), remains);
-        self.hand = Some(hand);
-    }
-
-    fn keep(&mut self, sequence: Option<Sequence>, acknowledgement: &Acknowledgement) {
-        let Some(sequence) = sequence else { return };
-        let untouched = matches!(
-            acknowledgement.outcome,
-            Outcome::Refused(Refusal::StaleSequence(_) | Refusal::StateUnwritable(_))
-        );
-        if untouched {
-            return;
-        }
-        if let Err(errno) = self.journal.outcome(sequence, acknowledgement) {
-            warn!(request = %acknowledgement.request, %errno, "an outcome is not on disk");
-        }
-    }
-
-    fn set(&mut self, station: Station) {
-        if let Some(hand) = &mut self.hand {
-            hand.station = station;
-        }
-    }
-
-    fn reached(&self, session: Guest, stage: Stage) -> Result<Guest, SessionError> {
-        let Some(hand) = &self.hand else { return Ok(session) };
-        session.progress(Progress { request: hand.request, stage, at_ms: clock::now().0 })
+    fn hand(&mut self, request: RequestId) -> Option<&mut Hand> {
+        self.hands.iter_mut().find(|hand| hand.request == request)
     }
 }
 

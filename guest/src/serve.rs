@@ -1,6 +1,6 @@
 //! The event loop: dial, serve the connection, dial again, until told to stop.
 //!
-//! Called by `main`; tests call [`drive`] with a stream of their own. The program in hand is looked after at
+//! Called by `main`; tests call [`drive`] with a stream of their own. What is in hand is looked after at
 //! every wake-up, with a connection or without.
 
 use crate::clock::now;
@@ -76,12 +76,11 @@ pub fn drive<S: AsFd + Read + Write>(
 ) -> Result<Ended, Errno> {
     loop {
         let now = now();
-        agent.step(now);
+        agent.step();
         if let Err(ended) = link.turn(now, agent) {
             return Ok(ended);
         }
-        let due = agent.due(now).into_iter().fold(link.due(), Tick::min);
-        if wait(agent, stop, Some(link.watched()), due)? {
+        if wait(agent, stop, Some(link.watched()), link.due())? {
             return Ok(Ended::Stopped);
         }
     }
@@ -131,11 +130,10 @@ fn attempt(agent: &mut Agent, dialer: &mut Dialer, stop: &impl AsFd) -> Result<A
         Err(error) => return Ok(Attempt::Failed(error)),
     };
     loop {
-        let due = agent.due(now()).map_or(dial.deadline, |due| due.min(dial.deadline));
-        if wait(agent, stop, Some(dial.watched()), due)? {
+        if wait(agent, stop, Some(dial.watched()), dial.deadline)? {
             return Ok(Attempt::Stopped);
         }
-        agent.step(now());
+        agent.step();
         dial = match dial.finish(now()) {
             Ok(Ok(stream)) => return Ok(Attempt::Connected(stream)),
             Ok(Err(dial)) => dial,
@@ -144,14 +142,13 @@ fn attempt(agent: &mut Agent, dialer: &mut Dialer, stop: &impl AsFd) -> Result<A
     }
 }
 
-/// Looks after the program in hand until `end`; true when told to stop.
+/// Looks after what is in hand until `end`; true when told to stop.
 fn pause(agent: &mut Agent, stop: &impl AsFd, end: Tick) -> Result<bool, Errno> {
     while now() < end {
-        let due = agent.due(now()).map_or(end, |due| due.min(end));
-        if wait(agent, stop, None, due)? {
+        if wait(agent, stop, None, end)? {
             return Ok(true);
         }
-        agent.step(now());
+        agent.step();
     }
     Ok(false)
 }

@@ -1,162 +1,143 @@
 //! What a program prints, on disk until the manager has it.
 //!
-//! Called by `apply` with what comes out of the pipes and by `pull` to send it on. Reading from a program
-//! never waits for the channel: bytes beyond the limit, or beyond what the disk takes, are counted and dropped.
+//! Filled by a program's supervisor ([`Keeper`]) and read by the agent ([`read`]): two processes, one file per
+//! stream, whose length is what is kept. What the manager has had for long is given back to the disk as a hole.
+//! Nothing here logs: a supervisor has nobody to tell but its outcome.
 
-use doorbell_wire::ids::RequestId;
-use doorbell_wire::limits::OUTPUT_LEN_MAX;
-use doorbell_wire::message::outcome::{OutputTotals, StreamTotal};
-use doorbell_wire::message::{Offsets, Output, Stream};
-use std::fs::{File, OpenOptions};
+use doorbell_wire::ids::Digest;
+use doorbell_wire::message::outcome::StreamTotal;
+use nix::fcntl::{FallocateFlags, fallocate};
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use tracing::warn;
 
-/// Both streams of one request.
+/// The writing end of one stream.
 #[derive(Debug)]
-pub struct Spool {
-    request: RequestId,
-    stdout: Spooled,
-    stderr: Spooled,
-}
-
-#[derive(Debug)]
-struct Spooled {
-    path: PathBuf,
-    file: Option<File>,
-    total: StreamTotal,
+pub struct Keeper {
+    file: File,
     limit: u64,
+    space: Space,
+    hash: Sha256,
+    kept: u64,
+    dropped: u64,
+    stored: u64,
+    /// Everything in front of it is a hole.
+    hole: u64,
 }
 
-impl Spool {
-    /// An empty spool for a request that is about to start.
-    ///
-    /// # Errors
-    /// The kernel's refusal to make its files.
-    pub fn create(dir: &Path, request: RequestId) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        Self::open_with(dir, request, &options)
-    }
-
-    /// What an earlier run of the agent left of a request; streams without a file are empty.
-    #[must_use]
-    pub fn left_over(dir: &Path, request: RequestId) -> Self {
-        let open = |stream| {
-            let path = path(dir, request, stream);
-            let file = File::open(&path).ok();
-            let kept = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
-            Spooled { path, file, total: StreamTotal { kept, dropped: 0 }, limit: kept }
-        };
-        Self { request, stdout: open(Stream::Stdout), stderr: open(Stream::Stderr) }
-    }
-
-    /// Takes bytes of a stream.
-    pub fn write(&mut self, stream: Stream, bytes: &[u8]) {
-        self.stream_mut(stream).write(bytes);
-    }
-
-    /// How much is kept, and how much was dropped.
-    #[must_use]
-    pub const fn totals(&self) -> OutputTotals {
-        OutputTotals { stdout: self.stdout.total, stderr: self.stderr.total }
-    }
-
-    /// The next bytes to send, at most `room`, when `sent` has been sent; `None` when that is all there is.
-    #[must_use]
-    pub fn read(&self, sent: &Offsets, room: usize) -> Option<Output> {
-        let next = |stream, offset| {
-            let bytes = self.stream(stream).read(offset, room).filter(|bytes| !bytes.is_empty())?;
-            Some(Output { request: self.request, stream, offset, bytes })
-        };
-        next(Stream::Stderr, sent.stderr).or_else(|| next(Stream::Stdout, sent.stdout))
-    }
-
-    /// Removes the files.
-    pub fn remove(&self) {
-        for spooled in [&self.stdout, &self.stderr] {
-            remove(&spooled.path);
-        }
-    }
-
-    fn open_with(dir: &Path, request: RequestId, options: &OpenOptions) -> io::Result<Self> {
-        let open = |stream| {
-            let path = path(dir, request, stream);
-            let file = Some(options.open(&path)?);
-            io::Result::Ok(Spooled { path, file, total: StreamTotal::default(), limit: OUTPUT_LEN_MAX })
-        };
-        Ok(Self { request, stdout: open(Stream::Stdout)?, stderr: open(Stream::Stderr)? })
-    }
-
-    const fn stream(&self, stream: Stream) -> &Spooled {
-        match stream {
-            Stream::Stdout => &self.stdout,
-            Stream::Stderr => &self.stderr,
-        }
-    }
-
-    const fn stream_mut(&mut self, stream: Stream) -> &mut Spooled {
-        match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
-        }
-    }
+/// How much of a stream lies on the disk at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Space {
+    /// Bytes on the disk, at most.
+    pub len: u64,
+    /// Bytes of them that stay behind what the manager has stored.
+    pub behind: u64,
 }
 
-impl Spooled {
-    /// After the first dropped byte all others are dropped too: what is kept is the beginning, without holes.
-    fn write(&mut self, bytes: &[u8]) {
-        let room = if self.total.dropped > 0 { 0 } else { self.limit.saturating_sub(self.total.kept) };
+impl Keeper {
+    /// Fills an empty file with at most `limit` bytes.
+    #[must_use]
+    pub fn new(file: File, limit: u64, space: Space) -> Self {
+        Self { file, limit, space, hash: Sha256::new(), kept: 0, dropped: 0, stored: 0, hole: 0 }
+    }
+
+    /// Takes bytes. After the first dropped byte all others are dropped too: what is kept is a beginning, without
+    /// holes.
+    pub fn write(&mut self, bytes: &[u8]) {
+        let room = if self.dropped > 0 { 0 } else { self.limit.saturating_sub(self.kept).min(self.room()) };
         let fits = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
         let kept = bytes.get(..fits).map_or(0, |bytes| self.keep(bytes));
-        self.total.kept = self.total.kept.saturating_add(kept as u64);
-        self.total.dropped = self.total.dropped.saturating_add(bytes.len().saturating_sub(kept) as u64);
+        self.hash.update(bytes.get(..kept).unwrap_or_default());
+        self.kept = self.kept.saturating_add(kept as u64);
+        self.dropped = self.dropped.saturating_add(bytes.len().saturating_sub(kept) as u64);
+    }
+
+    /// How many bytes it is worth to wait for space for; 0 when there is no space now, and `None` when bytes are
+    /// no longer kept and only counted.
+    #[must_use]
+    pub fn wants(&self) -> Option<u64> {
+        let left = self.limit.saturating_sub(self.kept);
+        (self.dropped == 0 && left > 0).then(|| left.min(self.room()))
+    }
+
+    /// The manager has this many bytes: what is far behind them becomes a hole.
+    pub fn stored(&mut self, end: u64) {
+        self.stored = self.stored.max(end.min(self.kept));
+        let hole = self.stored.saturating_sub(self.space.behind);
+        let hole = hole.saturating_sub(hole.checked_rem(HOLE_LEN).unwrap_or(0));
+        let count = hole.saturating_sub(self.hole);
+        if count == 0 {
+            return;
+        }
+        let (Ok(offset), Ok(len)) = (self.hole.try_into(), count.try_into()) else { return };
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        // A file system without holes keeps the bytes; the program goes on all the same.
+        let _ = fallocate(&self.file, flags, offset, len);
+        self.hole = hole;
+    }
+
+    /// Bytes kept so far.
+    #[must_use]
+    pub const fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// What came of the stream.
+    #[must_use]
+    pub fn total(&self) -> StreamTotal {
+        let digest = Digest::new(self.hash.clone().finalize().into());
+        StreamTotal { kept: self.kept, dropped: self.dropped, digest: Some(digest) }
+    }
+
+    /// Has what is kept on the disk before anything that speaks of it.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn sync(&self) -> io::Result<()> {
+        if self.kept == 0 { Ok(()) } else { self.file.sync_data() }
+    }
+
+    const fn room(&self) -> u64 {
+        self.space.len.saturating_sub(self.kept.saturating_sub(self.hole))
     }
 
     fn keep(&self, mut bytes: &[u8]) -> usize {
-        let Some(file) = &self.file else { return 0 };
         let mut kept = 0_usize;
         while !bytes.is_empty() {
-            match file.write_at(bytes, self.total.kept.saturating_add(kept as u64)) {
+            match self.file.write_at(bytes, self.kept.saturating_add(kept as u64)) {
                 Ok(count @ 1..) => {
                     kept = kept.saturating_add(count);
                     bytes = bytes.get(count..).unwrap_or_default();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) => break,
-                Err(error) => {
-                    warn!(path = %self.path.display(), %error, "output does not fit the disk; the rest is dropped");
-                    break;
-                }
+                Ok(0) | Err(_) => break,
             }
         }
         kept
     }
+}
 
-    /// Bytes from `offset` on; `None` when there are none, or they cannot be read.
-    fn read(&self, offset: u64, room: usize) -> Option<Vec<u8>> {
-        let left = usize::try_from(self.total.kept.checked_sub(offset)?).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; left.min(room)];
-        match self.file.as_ref()?.read_exact_at(&mut bytes, offset) {
-            Ok(()) => Some(bytes),
+/// Bytes of a stream from `offset` on, at most `room`; `None` when there are none, or they cannot be read.
+#[must_use]
+pub fn read(file: &File, offset: u64, room: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; room];
+    let mut count = 0_usize;
+    while let Some(rest) = bytes.get_mut(count..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset.saturating_add(count as u64)) {
+            Ok(0) => break,
+            Ok(more) => count = count.saturating_add(more),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                warn!(path = %self.path.display(), offset, %error, "spooled output cannot be read back");
-                None
+                warn!(offset, %error, "spooled output cannot be read back");
+                return None;
             }
         }
     }
-}
-
-/// Removes what belongs to no request that is still open.
-pub fn sweep(dir: &Path, keep: &[RequestId]) {
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.split('.').next()).and_then(|id| id.parse().ok());
-        if owner.is_none_or(|owner| !keep.contains(&owner)) {
-            remove(&entry.path());
-        }
-    }
+    bytes.truncate(count);
+    (count > 0).then_some(bytes)
 }
 
 /// Removes a file that may be gone already.
@@ -169,69 +150,74 @@ pub(crate) fn remove(path: &Path) {
     }
 }
 
-fn path(dir: &Path, request: RequestId, stream: Stream) -> PathBuf {
-    let name = match stream {
-        Stream::Stdout => "stdout",
-        Stream::Stderr => "stderr",
-    };
-    dir.join(format!("{request}.{name}"))
-}
+/// Holes are of whole steps of this length, so that they are few.
+const HOLE_LEN: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::MetadataExt;
 
-    const REQUEST: RequestId = RequestId::new([1; 16]);
+    const WIDE: Space = Space { len: 1 << 40, behind: 1 << 40 };
+    const MIB: usize = 1024 * 1024;
+
+    fn digest(bytes: &[u8]) -> Option<Digest> {
+        Some(Digest::new(Sha256::digest(bytes).into()))
+    }
 
     #[test]
     fn what_is_written_is_read_by_offset() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::create(dir.path(), REQUEST).unwrap();
-        spool.write(Stream::Stdout, b"hello ");
-        spool.write(Stream::Stdout, b"world");
-        spool.write(Stream::Stderr, b"oh");
-        let first = spool.read(&Offsets::default(), 4).unwrap();
-        assert_eq!((first.stream, first.bytes.as_slice()), (Stream::Stderr, b"oh".as_slice()));
-        let second = spool.read(&Offsets { stdout: 6, stderr: 2 }, 100).unwrap();
-        assert_eq!((second.offset, second.bytes.as_slice()), (6, b"world".as_slice()));
-        assert_eq!(spool.read(&Offsets { stdout: 11, stderr: 2 }, 100), None);
-        assert_eq!(spool.read(&Offsets { stdout: 99, stderr: 99 }, 100), None);
+        let file = tempfile::tempfile().unwrap();
+        let mut keeper = Keeper::new(file.try_clone().unwrap(), 100, WIDE);
+        keeper.write(b"hello ");
+        keeper.write(b"world");
+        assert_eq!(read(&file, 6, 100).unwrap(), b"world");
+        assert_eq!(read(&file, 0, 4).unwrap(), b"hell");
+        assert_eq!(read(&file, 11, 100), None);
+        assert_eq!(read(&file, 99, 100), None);
+        let total = StreamTotal { kept: 11, dropped: 0, digest: digest(b"hello world") };
+        assert_eq!(keeper.total(), total);
     }
 
     #[test]
     fn beyond_the_limit_is_counted_and_dropped_for_good() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::create(dir.path(), REQUEST).unwrap();
-        spool.stdout.limit = 4;
-        spool.write(Stream::Stdout, b"abc");
-        spool.write(Stream::Stdout, b"def");
-        spool.stdout.limit = 100;
-        spool.write(Stream::Stdout, b"g");
-        assert_eq!(spool.totals().stdout, StreamTotal { kept: 4, dropped: 3 });
-        assert_eq!(spool.read(&Offsets::default(), 100).unwrap().bytes, b"abcd");
+        let file = tempfile::tempfile().unwrap();
+        let mut keeper = Keeper::new(file.try_clone().unwrap(), 4, WIDE);
+        keeper.write(b"abc");
+        assert_eq!(keeper.wants(), Some(1));
+        keeper.write(b"def");
+        keeper.limit = 100;
+        keeper.write(b"g");
+        assert_eq!(keeper.wants(), None);
+        assert_eq!(keeper.total(), StreamTotal { kept: 4, dropped: 3, digest: digest(b"abcd") });
+        assert_eq!(read(&file, 0, 100).unwrap(), b"abcd");
     }
 
     #[test]
     fn a_full_disk_drops_and_goes_on() {
         let full = OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
-        let total = StreamTotal::default();
-        let mut spooled = Spooled { path: "/dev/full".into(), file: Some(full), total, limit: 100 };
-        spooled.write(b"lost");
-        assert_eq!(spooled.total, StreamTotal { kept: 0, dropped: 4 });
+        let mut keeper = Keeper::new(full, 100, WIDE);
+        keeper.write(b"lost");
+        assert_eq!(keeper.total(), StreamTotal { kept: 0, dropped: 4, digest: digest(b"") });
     }
 
     #[test]
-    fn left_over_output_can_be_sent_and_swept() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::create(dir.path(), REQUEST).unwrap();
-        spool.write(Stream::Stdout, b"before the crash");
-        drop(spool);
-        let spool = Spool::left_over(dir.path(), REQUEST);
-        assert_eq!(spool.totals().stdout, StreamTotal { kept: 16, dropped: 0 });
-        assert_eq!(spool.read(&Offsets::default(), 6).unwrap().bytes, b"before");
-        sweep(dir.path(), &[REQUEST]);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
-        sweep(dir.path(), &[]);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    fn space_comes_back_behind_what_is_stored() {
+        let file = tempfile::tempfile().unwrap();
+        let space = Space { len: 8 * MIB as u64, behind: 2 * MIB as u64 };
+        let mut keeper = Keeper::new(file.try_clone().unwrap(), 1 << 40, space);
+        let bytes = vec![7; 8 * MIB];
+        keeper.write(&bytes);
+        assert_eq!(keeper.wants(), Some(0), "the space is full");
+        let before = file.metadata().unwrap().blocks();
+        keeper.stored(6 * MIB as u64 + 5);
+        assert_eq!(keeper.wants(), Some(4 * MIB as u64));
+        let after = file.metadata().unwrap();
+        assert!(after.blocks() <= before / 2 + 16, "{} of {before} blocks are left", after.blocks());
+        assert_eq!(after.len(), 8 * MIB as u64, "the length is what was kept");
+        assert_eq!(read(&file, 4 * MIB as u64, 3).unwrap(), [7, 7, 7]);
+        keeper.stored(1);
+        assert_eq!(keeper.wants(), Some(4 * MIB as u64), "an older word changes nothing");
     }
 }

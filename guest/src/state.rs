@@ -3,11 +3,13 @@
 //! Called by `main` at start and by everything that keeps something. The directory belongs to root alone;
 //! what others could have written in it is not trusted, so a loose mode is refused.
 
+use crate::clock::now;
 use nix::unistd::geteuid;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +73,7 @@ impl StateDir {
         let lock = lock(root)?;
         let state = Self { root: root.to_owned(), _lock: lock };
         make_dir(&state.programs())?;
-        make_dir(&state.output())?;
+        make_dir(&state.run())?;
         Ok(state)
     }
 
@@ -87,10 +89,10 @@ impl StateDir {
         self.root.join("programs")
     }
 
-    /// Where output is spooled.
+    /// Where what runs has its directories.
     #[must_use]
-    pub fn output(&self) -> PathBuf {
-        self.root.join("output")
+    pub fn run(&self) -> PathBuf {
+        self.root.join("run")
     }
 }
 
@@ -128,15 +130,24 @@ fn make_dir(path: &Path) -> Result<(), StateError> {
     io_at("make", path, DirBuilder::new().recursive(true).mode(0o700).create(path))
 }
 
-/// A directory on a read-only file system can still be locked: the lock sits on the directory itself.
+/// A directory on a read-only file system can still be locked: the lock sits on the directory itself. An agent that
+/// was killed while it forked a supervisor leaves the lock with that for a moment.
 fn lock(root: &Path) -> Result<File, StateError> {
     let dir = io_at("open", root, File::open(root))?;
-    match dir.try_lock() {
-        Ok(()) => Ok(dir),
-        Err(TryLockError::WouldBlock) => Err(StateError::InUse(root.to_owned())),
-        Err(TryLockError::Error(source)) => io_at("lock", root, Err(source)),
+    let deadline = now().after(LOCK_MS_MAX);
+    loop {
+        match dir.try_lock() {
+            Ok(()) => return Ok(dir),
+            Err(TryLockError::WouldBlock) if now() < deadline => std::thread::sleep(LOCK_STEP),
+            Err(TryLockError::WouldBlock) => return Err(StateError::InUse(root.to_owned())),
+            Err(TryLockError::Error(source)) => return io_at("lock", root, Err(source)),
+        }
     }
 }
+
+/// Milliseconds for a supervisor that was just forked to close what it does not need.
+const LOCK_MS_MAX: u64 = 2_000;
+const LOCK_STEP: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {

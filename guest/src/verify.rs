@@ -1,7 +1,7 @@
 //! The gate between bytes that arrived and a program that may run.
 //!
-//! Called by `pull` with what `fetch` staged. [`verify`] is the only way to a [`VerifiedProgram`], and `apply`
-//! starts nothing else that came over the channel:
+//! Called by `pull` with what `fetch` staged. [`verify`] is the only way to a [`VerifiedProgram`] or a
+//! [`VerifiedFile`], and `apply` starts and puts nothing else that came over the channel:
 //!
 //! ```compile_fail,E0451
 //! // Only this module can put one together.
@@ -14,14 +14,23 @@
 //! }
 //! ```
 
-use crate::fetch::{Part, Staged};
+use crate::fetch::{Part, Purpose, Staged};
 use crate::journal::file::errno_of;
-use doorbell_wire::ids::ShortText;
+use doorbell_wire::ids::{Digest, RequestId, ShortText};
 use doorbell_wire::message::outcome::{NotReceived, NotVerified, Outcome};
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Bytes that are those that were named.
+#[derive(Debug)]
+pub enum Verified {
+    /// A program.
+    Program(VerifiedProgram),
+    /// A file, or an archive of a tree.
+    File(VerifiedFile),
+}
 
 /// A program whose bytes are those that were named. Its file is removed when this is dropped.
 #[derive(Debug)]
@@ -44,22 +53,77 @@ impl VerifiedProgram {
     }
 }
 
-/// Compares what arrived with what was named, and makes it executable.
+/// A staged file whose bytes are those that were named. It stays until its request is cleared; which file it
+/// is shows by its number, for it may lie in a directory of somebody else.
+#[derive(Debug)]
+pub struct VerifiedFile {
+    pub(crate) request: RequestId,
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    len: u64,
+    digest: Digest,
+}
+
+impl VerifiedFile {
+    /// SHA-256 of its bytes.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Where it is staged.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens it, and only it.
+    ///
+    /// # Errors
+    /// The kernel's refusal, or `ESTALE` where another file has its name.
+    pub fn open(&self) -> io::Result<File> {
+        let mut options = File::options();
+        let file = options.read(true).write(true).custom_flags(nix::libc::O_NOFOLLOW).open(&self.path)?;
+        let found = file.metadata()?;
+        let same = (found.dev(), found.ino(), found.len()) == (self.device, self.inode, self.len);
+        // The number of a file that was removed is given to the next one; but nobody else's file is ours.
+        if same && found.uid() == nix::unistd::geteuid().as_raw() {
+            Ok(file)
+        } else {
+            Err(io::Error::from_raw_os_error(nix::libc::ESTALE))
+        }
+    }
+}
+
+/// Compares what arrived with what was named; a program is made executable.
 ///
 /// # Errors
 /// The outcome of the request: the bytes are others, or the file could not be put in place.
-pub fn verify(staged: Staged) -> Result<VerifiedProgram, Outcome> {
-    let Staged { program, part, got, len } = staged;
-    if len != program.len {
-        return Err(Outcome::NotReceived(NotReceived::Length { expected: program.len, got: len }));
+pub fn verify(staged: Staged) -> Result<Verified, Outcome> {
+    let Staged { request, payload, purpose, part, file, got, len } = staged;
+    if len != payload.len {
+        return Err(Outcome::NotReceived(NotReceived::Length { expected: payload.len, got: len }));
     }
-    if got != program.digest {
-        return Err(Outcome::NotVerified(NotVerified { expected: program.digest, got }));
+    if got != payload.digest {
+        return Err(Outcome::NotVerified(NotVerified { expected: payload.digest, got }));
     }
-    let place = part.0.with_extension("");
-    put(&part.0, &place)
-        .map_err(|error| Outcome::NotReceived(NotReceived::Unstageable(errno_of(&error) as i32)))?;
-    Ok(VerifiedProgram { file: Part(place), name: program.name })
+    let unstageable =
+        |error: io::Error| Outcome::NotReceived(NotReceived::Unstageable(errno_of(&error) as i32));
+    match purpose {
+        Purpose::Program(name) => {
+            // A file that is open for writing cannot be started.
+            drop(file);
+            let place = part.0.with_extension("");
+            put(&part.0, &place).map_err(unstageable)?;
+            Ok(Verified::Program(VerifiedProgram { file: Part(place), name }))
+        }
+        Purpose::File(_) | Purpose::Archive(_) => {
+            let found = file.metadata().map_err(unstageable)?;
+            let (device, inode, digest) = (found.dev(), found.ino(), payload.digest);
+            Ok(Verified::File(VerifiedFile { request, path: part.leave(), device, inode, len, digest }))
+        }
+    }
 }
 
 fn put(part: &Path, place: &Path) -> io::Result<()> {
@@ -68,73 +132,4 @@ fn put(part: &Path, place: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fetch::Staging;
-    use doorbell_wire::ids::Digest;
-    use doorbell_wire::message::action::Program;
-    use sha2::{Digest as _, Sha256};
-
-    fn program(bytes: &[u8]) -> Program {
-        let digest = Digest::new(Sha256::digest(bytes).into());
-        Program::new(digest, bytes.len() as u64, "tool".parse().unwrap()).unwrap()
-    }
-
-    fn staged(dir: &Path, program: &Program, bytes: &[u8]) -> Staged {
-        let mut staging = Staging::begin(dir, program).unwrap();
-        for piece in bytes.chunks(7) {
-            staging.add(piece).unwrap();
-        }
-        assert!(staging.is_whole());
-        staging.finish().unwrap()
-    }
-
-    #[test]
-    fn the_named_bytes_become_an_executable_of_root_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let bytes = b"#!/bin/sh\nexit 0\n";
-        let verified = verify(staged(dir.path(), &program(bytes), bytes)).unwrap();
-        assert_eq!(std::fs::read(verified.path()).unwrap(), bytes);
-        let mode = verified.path().metadata().unwrap().permissions().mode();
-        assert_eq!((mode & 0o777, verified.name().as_str()), (0o700, "tool"));
-        drop(verified);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_flipped_bit_is_refused_and_both_digests_are_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let offered = program(b"good bytes");
-        let Err(Outcome::NotVerified(refusal)) = verify(staged(dir.path(), &offered, b"gooe bytes")) else {
-            panic!("a flipped bit was accepted");
-        };
-        assert_eq!(refusal, NotVerified { expected: offered.digest, got: program(b"gooe bytes").digest });
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn more_bytes_than_offered_are_refused_before_they_are_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut staging = Staging::begin(dir.path(), &program(b"four")).unwrap();
-        staging.add(b"fou").unwrap();
-        assert_eq!(staging.add(b"rs"), Err(NotReceived::Length { expected: 4, got: 5 }));
-        drop(staging);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn too_few_bytes_are_not_received() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut staging = Staging::begin(dir.path(), &program(b"four")).unwrap();
-        staging.add(b"fou").unwrap();
-        let short = NotReceived::Length { expected: 4, got: 3 };
-        assert_eq!(staging.finish().unwrap_err(), short);
-    }
-
-    #[test]
-    fn a_directory_that_cannot_be_written_is_named_by_errno() {
-        let missing = Path::new("/nonexistent/programs");
-        let refusal = Staging::begin(missing, &program(b"x")).unwrap_err();
-        assert_eq!(refusal, NotReceived::Unstageable(nix::libc::ENOENT));
-    }
-}
+pub(crate) mod tests;

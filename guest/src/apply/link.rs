@@ -6,7 +6,7 @@
 mod netlink;
 
 use super::Done;
-use doorbell_wire::ids::Tick;
+use crate::clock::now_us;
 use doorbell_wire::message::action::{LinkSelector, LinkSet};
 use doorbell_wire::message::outcome::{Evidence, LinkChange, LinkState, Links, Outcome, Ran, Refusal};
 use netlink::Netlink;
@@ -39,9 +39,12 @@ impl Prepared {
 
     /// Changes it and reads it back.
     #[must_use]
-    pub fn set(self, now: Tick) -> Done {
+    pub fn set(self) -> Done {
+        let started_us = now_us();
         let outcome = self.change();
-        let ran = Some(Ran { started_ms: now.0, ended_ms: crate::clock::now().0 });
+        let ended_us = now_us();
+        let ran =
+            Some(Ran { started_us, first_output_us: None, exited_us: ended_us, ended_us, usage: None });
         match outcome {
             Ok(after) => {
                 let outcome = if after.is_up() == self.up {

@@ -59,15 +59,26 @@ impl JournalFile {
     /// # Errors
     /// The kernel's error number; the record does not count then.
     pub fn append(&mut self, record: &Record) -> Result<(), Errno> {
+        let before = self.len;
+        self.append_lazily(record)?;
+        if let Err(error) = self.file.sync_data() {
+            self.len = before;
+            return Err(*self.broken.insert(errno_of(&error)));
+        }
+        Ok(())
+    }
+
+    /// Appends a record that becomes durable with the next one.
+    ///
+    /// # Errors
+    /// The kernel's error number; the record does not count then.
+    pub fn append_lazily(&mut self, record: &Record) -> Result<(), Errno> {
         if let Some(errno) = self.broken {
             return Err(errno);
         }
         let bytes = record.to_bytes().map_err(|_| Errno::EMSGSIZE)?;
         if let Err(error) = self.file.write_all_at(&bytes, self.len) {
             return Err(self.give_back(errno_of(&error)));
-        }
-        if let Err(error) = self.file.sync_data() {
-            return Err(*self.broken.insert(errno_of(&error)));
         }
         self.len = self.len.saturating_add(bytes.len() as u64);
         Ok(())

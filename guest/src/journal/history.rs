@@ -2,16 +2,20 @@
 //!
 //! Called by `recover` with the records on disk and by the journal with those it has just made durable. Pure.
 
-use super::record::{Record, Started};
+use super::record::{Record, Settled, Started};
+use super::settled::Ranges;
 use doorbell_wire::ids::{RequestId, Sequence};
 use doorbell_wire::message::outcome::Acknowledgement;
 use std::collections::BTreeMap;
 
-/// Requests the manager may still ask about, and the mark below which it may not.
+/// Requests the manager may still ask about, and the sequences it may not.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct History {
     entries: BTreeMap<RequestId, Entry>,
-    forgotten: Option<(RequestId, Sequence)>,
+    /// Below it the manager has said that everything is settled.
+    floor: u64,
+    /// What is forgotten at the floor and above: requests overtake each other.
+    forgotten: Ranges,
 }
 
 /// What is known of one request.
@@ -30,6 +34,7 @@ impl History {
     pub fn note(&mut self, record: Record) {
         match record {
             Record::Started(started) => {
+                self.raise(started.floor);
                 let entry =
                     Entry { sequence: started.sequence, started: Some(started.clone()), outcome: None };
                 self.entries.insert(started.request, entry);
@@ -41,8 +46,12 @@ impl History {
             }
             Record::Forgotten { request, sequence } => {
                 self.entries.remove(&request);
-                if self.low_water() < u64::from(sequence) {
-                    self.forgotten = Some((request, sequence));
+                self.settle(sequence.into(), sequence.into());
+            }
+            Record::Settled(Settled { floor, ranges }) => {
+                self.raise(floor);
+                for (first, last) in ranges {
+                    self.settle(first, last);
                 }
             }
         }
@@ -63,20 +72,42 @@ impl History {
         open
     }
 
-    /// The highest sequence that is finished and forgotten; 0 when none is.
+    /// Whether a request of this sequence must have been here before.
     #[must_use]
-    pub fn low_water(&self) -> u64 {
-        self.forgotten.map_or(0, |(_, sequence)| sequence.into())
+    pub fn is_settled(&self, sequence: Sequence) -> bool {
+        let sequence = sequence.into();
+        sequence < self.floor || self.forgotten.contains(sequence)
+    }
+
+    /// The highest sequence that left any trace; 0 when none did.
+    #[must_use]
+    pub fn sequence_max(&self) -> u64 {
+        let open = self.entries.values().map(|entry| entry.sequence.into()).max().unwrap_or(0);
+        open.max(self.forgotten.max()).max(self.floor.saturating_sub(1))
     }
 
     /// The fewest records that add up to this history.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
-        let mark = self.forgotten.map(|(request, sequence)| Record::Forgotten { request, sequence });
+        let settled = Settled { floor: self.floor, ranges: self.forgotten.list().collect() };
         let open = self.open().into_iter().flat_map(|(_, Entry { sequence, started, outcome })| {
             let outcome = outcome.map(|acknowledgement| Record::Outcome { sequence, acknowledgement });
             [started.map(Record::Started), outcome]
         });
-        mark.into_iter().chain(open.flatten()).collect()
+        std::iter::once(Record::Settled(settled)).chain(open.flatten()).collect()
+    }
+
+    fn settle(&mut self, first: u64, last: u64) {
+        if last >= self.floor {
+            self.forgotten.add(first.max(self.floor), last);
+        }
+        if let Some(floor) = self.forgotten.shorten() {
+            self.floor = self.floor.max(floor);
+        }
+    }
+
+    fn raise(&mut self, floor: u64) {
+        self.floor = self.floor.max(floor);
+        self.forgotten.cut_below(self.floor);
     }
 }

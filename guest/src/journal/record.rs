@@ -29,6 +29,17 @@ pub enum Record {
         /// Its place in the order.
         sequence: Sequence,
     },
+    /// What was forgotten before this journal was written anew.
+    Settled(Settled),
+}
+
+/// Sequences that must not start here again.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Settled {
+    /// All below this one.
+    pub floor: u64,
+    /// And all from the first to the last of each of these.
+    pub ranges: Vec<(u64, u64)>,
 }
 
 /// A start.
@@ -38,6 +49,8 @@ pub struct Started {
     pub request: RequestId,
     /// Its place in the order.
     pub sequence: Sequence,
+    /// Below this sequence the manager has settled everything.
+    pub floor: u64,
     /// Whether it may be started again after an interruption.
     pub idempotent: bool,
     /// The run of the kernel it started in.

@@ -4,7 +4,7 @@ use super::history::Entry;
 use super::recover::HEADER;
 use super::*;
 use doorbell_wire::ids::BootId;
-use doorbell_wire::message::outcome::{Evidence, Outcome, OutputTotals};
+use doorbell_wire::message::outcome::{Evidence, NotStarted, Outcome, OutputTotals, StartFault};
 use proptest::prelude::*;
 
 fn request(number: u8) -> RequestId {
@@ -17,13 +17,13 @@ fn sequence(number: u8) -> Sequence {
 
 fn started(number: u8) -> Started {
     let boot_id = BootId::new([7; 16]);
-    Started { request: request(number), sequence: sequence(number), idempotent: false, boot_id }
+    Started { request: request(number), sequence: sequence(number), floor: 1, idempotent: false, boot_id }
 }
 
 fn acknowledgement(number: u8) -> Acknowledgement {
     Acknowledgement {
         request: request(number),
-        outcome: Outcome::NotStarted(number.into()),
+        outcome: Outcome::NotStarted(NotStarted { fault: StartFault::Kernel, errno: number.into() }),
         evidence: Evidence::None,
         output: OutputTotals::default(),
         ran: None,
@@ -78,7 +78,8 @@ fn what_was_noted_is_there_after_a_restart() {
     drop(journal);
     let journal = Journal::open(&state).unwrap();
     assert_eq!(journal.history(), &before);
-    assert_eq!(journal.history().low_water(), 1);
+    assert_eq!(journal.history().sequence_max(), 2);
+    assert!(journal.history().is_settled(sequence(1)) && !journal.history().is_settled(sequence(2)));
     let open = Entry { sequence: sequence(2), started: Some(started(2)), outcome: None };
     assert_eq!(journal.history().entry(request(2)), Some(&open));
 }
@@ -121,7 +122,7 @@ fn a_file_that_is_no_journal_is_not_overwritten() {
 }
 
 #[test]
-fn compaction_keeps_the_history_and_the_low_water_mark() {
+fn compaction_keeps_the_history_and_what_is_settled() {
     let (_dir, state) = state();
     let mut journal = Journal::open(&state).unwrap();
     for record in script() {
@@ -135,7 +136,10 @@ fn compaction_keeps_the_history_and_the_low_water_mark() {
     journal.started(started(9)).unwrap();
     drop(journal);
     let journal = Journal::open(&state).unwrap();
-    assert_eq!(journal.history().low_water(), 4);
+    for number in [1, 3, 4] {
+        assert!(journal.history().is_settled(sequence(number)), "{number}");
+    }
+    assert!(!journal.history().is_settled(sequence(2)) && !journal.history().is_settled(sequence(5)));
     assert!(journal.history().entry(request(2)).is_some() && journal.history().entry(request(9)).is_some());
     assert_eq!(journal.history().records().len(), before.records().len() + 1);
 }
@@ -151,7 +155,7 @@ fn the_file_stays_short_over_many_requests() {
     journal.forgotten(request(2), sequence(2)).unwrap();
     assert!(path.metadata().unwrap().len() < 1024);
     drop(journal);
-    assert_eq!(Journal::open(&state).unwrap().history().low_water(), 2);
+    assert!(Journal::open(&state).unwrap().history().is_settled(sequence(2)));
 }
 
 #[test]

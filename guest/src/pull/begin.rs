@@ -4,16 +4,17 @@
 //! and each can end the request with an outcome of its own.
 
 use super::Agent;
-use crate::apply::{Begun, Place, prepare, unsupported};
-use crate::clock;
+use crate::apply::{Prepared, not_started, prepare, unsupported};
 use crate::fetch::Staging;
 use crate::hand::Station;
+use crate::journal::file::errno_of;
 use crate::journal::record::Started;
-use crate::verify::{VerifiedProgram, verify};
+use crate::supervise::{Order, start};
+use crate::verify::{Verified, verify};
 use doorbell_wire::error::SessionError;
-use doorbell_wire::ids::{Sequence, Tick};
+use doorbell_wire::ids::{RequestId, Sequence, Tick};
 use doorbell_wire::message::outcome::{Outcome, Refusal};
-use doorbell_wire::message::{Chunk, Offer, Offsets, Stage};
+use doorbell_wire::message::{Chunk, Offer, Stage};
 use doorbell_wire::session::guest::Guest;
 
 impl Agent {
@@ -24,58 +25,59 @@ impl Agent {
         offer: Box<Offer>,
         sequence: Sequence,
     ) -> Result<Guest, SessionError> {
+        let request = offer.request;
+        self.fetches.settle(offer.floor);
         if let Some(errno) = self.journal.unwritable() {
-            self.end(Outcome::Refused(Refusal::StateUnwritable(errno as i32)));
+            self.end(request, Outcome::Refused(Refusal::StateUnwritable(errno as i32)));
             return Ok(session);
         }
-        let Some(program) = offer.action.program() else {
-            return self.begin(session, &offer, sequence, None);
-        };
-        match Staging::begin(&self.state.programs(), program) {
-            Ok(staging) if staging.is_whole() => self.fetched(session, &offer, staging),
-            Ok(staging) => {
-                self.set(Station::Fetching(offer, staging));
-                session.fetch(now)
+        match self.fetches.begin(&self.state, &offer) {
+            Ok(None) => self.begin(session, &offer, sequence, None),
+            Ok(Some(staging)) if staging.is_whole() => self.fetched(session, &offer, staging),
+            Ok(Some(staging)) => {
+                let offset = staging.offset();
+                self.set(request, Station::Fetching(offer, Box::new(staging)));
+                session.fetch(now, request, offset)
             }
             Err(refusal) => {
-                self.end(Outcome::NotReceived(refusal));
+                self.end(request, Outcome::NotReceived(refusal));
                 Ok(session)
             }
         }
     }
 
     pub(super) fn stage(&mut self, session: Guest, chunk: &Chunk) -> Result<Guest, SessionError> {
-        let Some(hand) = &mut self.hand else { return Ok(session) };
+        let request = chunk.request;
+        let session = session.staged(u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX))?;
+        let Some(hand) = self.hand(request) else { return Ok(session) };
         let Station::Fetching(_, staging) = &mut hand.station else { return Ok(session) };
         if let Err(refusal) = staging.add(&chunk.bytes) {
-            self.end(Outcome::NotReceived(refusal));
+            self.end(request, Outcome::NotReceived(refusal));
             return Ok(session);
         }
-        let is_whole = staging.is_whole();
-        let session = session.staged(u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX))?;
-        if !is_whole {
+        if !staging.is_whole() {
             return Ok(session);
         }
         match std::mem::replace(&mut hand.station, Station::Offered) {
-            Station::Fetching(offer, staging) => self.fetched(session, &offer, staging),
+            Station::Fetching(offer, staging) => self.fetched(session, &offer, *staging),
             Station::Offered | Station::Running(_) | Station::Ended(..) => Ok(session),
         }
     }
 
     fn fetched(&mut self, session: Guest, offer: &Offer, staging: Staging) -> Result<Guest, SessionError> {
-        let session = self.reached(session, Stage::Fetched)?;
+        let session = self.reached(session, offer.request, Stage::Fetched)?;
         let verified = staging.finish().map_err(Outcome::NotReceived).and_then(verify);
         match (verified, offer.sequence) {
-            (Ok(program), Some(sequence)) => {
-                let session = self.reached(session, Stage::Verified)?;
-                self.begin(session, offer, sequence, Some(program))
+            (Ok(verified), Some(sequence)) => {
+                let session = self.reached(session, offer.request, Stage::Verified)?;
+                self.begin(session, offer, sequence, Some(verified))
             }
             (Err(outcome), _) => {
-                self.end(outcome);
+                self.end(offer.request, outcome);
                 Ok(session)
             }
             (Ok(_), None) => {
-                self.end(unsupported("a program without a sequence"));
+                self.end(offer.request, unsupported("a program without a sequence"));
                 Ok(session)
             }
         }
@@ -87,36 +89,44 @@ impl Agent {
         session: Guest,
         offer: &Offer,
         sequence: Sequence,
-        program: Option<VerifiedProgram>,
+        verified: Option<Verified>,
     ) -> Result<Guest, SessionError> {
-        let prepared = match prepare(&offer.action, program) {
+        let request = offer.request;
+        let prepared = match prepare(offer, verified, self.cgroups.as_ref()) {
             Ok(prepared) => prepared,
             Err(outcome) => {
-                self.end(outcome);
+                self.end(request, outcome);
                 return Ok(session);
             }
         };
-        let boot_id = self.identity.boot_id();
-        let started = Started { request: offer.request, sequence, idempotent: offer.idempotent, boot_id };
-        if let Err(errno) = self.journal.started(started) {
-            self.end(Outcome::Refused(Refusal::StateUnwritable(errno as i32)));
+        let (floor, idempotent, boot_id) = (offer.floor, offer.idempotent, self.identity.boot_id());
+        if let Err(errno) = self.journal.started(Started { request, sequence, floor, idempotent, boot_id }) {
+            self.end(request, Outcome::Refused(Refusal::StateUnwritable(errno as i32)));
             return Ok(session);
         }
-        let session = self.reached(session, Stage::Journalled)?.apply()?;
-        let output = self.state.output();
-        let (request, timeout_ms) = (offer.request, offer.timeout_ms);
-        let place = Place { request, timeout_ms, cgroups: self.cgroups.as_ref(), output: &output };
-        match prepared.begin(clock::now(), &place) {
-            Begun::NotStarted(errno) => {
-                self.end(Outcome::NotStarted(errno));
-                return Ok(session);
+        let session = self.reached(session, request, Stage::Journalled)?.apply(request)?;
+        match prepared {
+            Prepared::Link(link) => self.ended(request, link.set()),
+            Prepared::Supervised(order) => self.supervise(request, *order),
+        }
+        Ok(session)
+    }
+
+    fn supervise(&mut self, request: RequestId, order: Order) {
+        match start(&self.state.run(), order, self.cgroups.as_ref()) {
+            Ok(supervised) => {
+                self.set(request, Station::Running(Box::new(supervised)));
+                if let Some(hand) = self.hand(request) {
+                    hand.connected();
+                }
             }
-            Begun::Running(running) => self.set(Station::Running(running)),
-            Begun::Done(done) => self.ended(done),
+            Err(error) => self.end(request, not_started(errno_of(&error) as i32)),
         }
-        if let Some(hand) = &mut self.hand {
-            hand.stream_from(Some(Offsets::default()));
+    }
+
+    fn set(&mut self, request: RequestId, station: Station) {
+        if let Some(hand) = self.hand(request) {
+            hand.station = station;
         }
-        self.reached(session, Stage::Started)
     }
 }

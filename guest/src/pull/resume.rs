@@ -1,96 +1,96 @@
-//! What an earlier run of the agent left: programs without an outcome, outcomes without a receipt.
+//! What an earlier run of the agent left: programs that run, outcomes without a receipt.
 //!
-//! Called by `main` at start, and by `pull` for what has to be presented again. Trusts the journal alone.
+//! Called by `main` at start, and by `pull` for a request of which only traces are left. Trusts the journal
+//! for what was started, and a supervisor's directory for what became of it.
 
 use super::Agent;
+use super::finish::printed;
 use crate::apply::cgroup::Cgroups;
-use crate::apply::running::Remains;
+use crate::clock;
+use crate::fetch::{self, Fetches};
 use crate::hand::{Hand, Station};
 use crate::identity::Identity;
 use crate::journal::Journal;
-use crate::spool::{self, Spool};
+use crate::journal::history::Entry;
 use crate::state::StateDir;
-use crate::{clock, fetch};
-use doorbell_wire::ids::{RequestId, Sequence};
+use crate::supervise::{Sight, Supervised, find_all};
+use doorbell_wire::ids::RequestId;
 use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome};
-use tracing::warn;
+use tracing::{info, warn};
 
 impl Agent {
-    /// Takes up what an earlier run left: programs without an outcome are ended, and what is staged is removed.
+    /// Takes up what an earlier run left: what runs goes on, what has ended is acknowledged, what nobody can
+    /// know is interrupted, and what belongs to nothing is removed.
     #[must_use]
     pub fn resume(state: StateDir, identity: Identity, journal: Journal, cgroups: Option<Cgroups>) -> Self {
-        let mut agent = Self { state, identity, journal, cgroups, hand: None };
+        let mut left = find_all(&state.run());
+        let (fetches, hands) = (Fetches::default(), Vec::new());
+        let mut agent = Self { state, identity, journal, cgroups, fetches, hands, turn: 0 };
         for (request, entry) in agent.journal.history().open() {
-            let (None, Some(started)) = (&entry.outcome, &entry.started) else { continue };
-            agent.end_left_over(request);
-            if !started.idempotent {
-                agent.interrupted(request, started.sequence);
-            }
+            let found = left.iter().position(|supervised| supervised.request() == request);
+            agent.take_up(request, entry, found.map(|at| left.swap_remove(at)));
         }
-        // What may start again begins its output anew; what it printed before is sent to nobody.
-        let open = agent.journal.history().open().into_iter();
-        let wanted = open.filter(|(_, entry)| {
-            entry.outcome.is_some() || entry.started.as_ref().is_some_and(|started| !started.idempotent)
-        });
-        let wanted: Vec<_> = wanted.map(|(request, _)| request).collect();
-        spool::sweep(&agent.state.output(), &wanted);
-        fetch::sweep(&agent.state.programs());
+        for mut stray in left {
+            warn!(request = %stray.request(), "a program runs that the journal knows nothing of; it is ended");
+            stray.stop();
+            agent.end_left_over(stray.request());
+            stray.remove();
+        }
+        let running = agent.hands.iter().filter(|hand| matches!(hand.station, Station::Running(_)));
+        let running: Vec<_> = running.map(|hand| hand.request).collect();
+        fetch::sweep(&agent.state, &running);
         agent.cgroups.iter().for_each(Cgroups::sweep);
         agent
     }
 
-    pub(super) fn left_over(&self) -> Option<Hand> {
-        let (request, entry) =
-            self.journal.history().open().into_iter().find(|(_, entry)| entry.outcome.is_some())?;
-        let spool = Spool::left_over(&self.state.output(), request);
-        let station = Station::Ended(Box::new(entry.outcome?), Remains { spool: Some(spool), program: None });
-        Some(Hand::new(request, Some(entry.sequence), station))
-    }
-
-    /// Ends what an earlier run of the agent started for a request and could not see to its end.
+    /// Ends what an earlier run of the agent started for a request and nobody could see to its end.
     pub(super) fn end_left_over(&self, request: RequestId) {
         if let Some(cgroup) = self.cgroups.as_ref().and_then(|cgroups| cgroups.left_over(request)) {
             cgroup.end(clock::now().after(LEFT_OVER_MS_MAX));
         }
     }
 
-    fn interrupted(&mut self, request: RequestId, sequence: Sequence) {
+    pub(super) fn left_of(&self, request: RequestId) -> Option<Supervised> {
+        find_all(&self.state.run()).into_iter().find(|supervised| supervised.request() == request)
+    }
+
+    fn take_up(&mut self, request: RequestId, entry: Entry, left: Option<Supervised>) {
+        let Entry { sequence, started, outcome } = entry;
+        if let Some(outcome) = outcome {
+            self.hands.push(Hand::ended(sequence, outcome, left));
+            return;
+        }
+        let Some(mut supervised) = left else { return self.cut_off(request, &started, None) };
+        match supervised.look() {
+            Sight::Lost => self.cut_off(request, &started, Some(supervised)),
+            Sight::Starting | Sight::Running { .. } | Sight::Over(_) => {
+                info!(%request, "a program of an earlier run of the agent is taken up");
+                self.hands.push(Hand::new(request, Some(sequence), Station::Running(Box::new(supervised))));
+            }
+        }
+    }
+
+    /// Nobody saw its end. What may start again begins anew, its output too; anything else is interrupted.
+    fn cut_off(
+        &mut self,
+        request: RequestId,
+        started: &Option<crate::journal::record::Started>,
+        left: Option<Supervised>,
+    ) {
+        self.end_left_over(request);
+        let Some(started) = started else { return };
+        if started.idempotent {
+            left.into_iter().for_each(Supervised::remove);
+            return;
+        }
         warn!(%request, "a request had started and its end is not known; it is reported as interrupted");
-        let output = Spool::left_over(&self.state.output(), request).totals();
-        let outcome = Outcome::Interrupted;
-        self.keep(
-            Some(sequence),
-            &Acknowledgement { request, outcome, evidence: Evidence::None, output, ran: None },
-        );
+        let output = left.as_ref().map(printed).unwrap_or_default();
+        let (outcome, evidence) = (Outcome::Interrupted, Evidence::None);
+        let acknowledgement = Acknowledgement { request, outcome, evidence, output, ran: None };
+        self.keep(Some(started.sequence), &acknowledgement);
+        self.hands.push(Hand::ended(started.sequence, acknowledgement, left));
     }
 }
 
 /// Milliseconds that processes of an earlier run may take to go once they were killed.
 const LEFT_OVER_MS_MAX: u64 = 5_000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::journal::record::Started;
-    use doorbell_wire::ids::BootId;
-    use doorbell_wire::message::Stream;
-
-    #[test]
-    fn output_is_kept_for_an_outcome_and_not_for_a_start_that_may_come_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::open(&dir.path().join("state")).unwrap();
-        let identity = Identity::open(&state).unwrap();
-        let mut journal = Journal::open(&state).unwrap();
-        let output = state.output();
-        for (number, idempotent) in [(1, false), (2, true)] {
-            let request = RequestId::new([number; 16]);
-            let (sequence, boot_id) = (u64::from(number).try_into().unwrap(), BootId::new([0; 16]));
-            journal.started(Started { request, sequence, idempotent, boot_id }).unwrap();
-            Spool::create(&output, request).unwrap().write(Stream::Stdout, b"half");
-        }
-        let agent = Agent::resume(state, identity, journal, None);
-        let kept = |number| Spool::left_over(&output, RequestId::new([number; 16])).totals().stdout.kept;
-        assert_eq!((kept(1), kept(2)), (4, 0));
-        assert_eq!(agent.left_over().map(|hand| hand.request), Some(RequestId::new([1; 16])));
-    }
-}

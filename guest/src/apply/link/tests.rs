@@ -58,7 +58,7 @@ fn a_real_device_goes_down_and_up_and_is_read_back() {
         assert!(!before.is_up() && all.left_out() == 0);
         for up in [true, false, false] {
             let prepared = Prepared::new(&LinkSet { link: by_name("lo"), up }).unwrap();
-            let done = prepared.set(Tick(1));
+            let done = prepared.set();
             assert_eq!(done.outcome, Outcome::Succeeded);
             let Evidence::LinkChange(change) = done.evidence else { panic!("no evidence") };
             assert_eq!(change.after.is_up(), up);

@@ -2,10 +2,12 @@
 
 use super::rig::{Rig, command, offer, processes, program, script, sh};
 use crate::apply::cgroup::Cgroups;
-use crate::clock::now;
+use crate::clock::now_us;
 use doorbell_wire::ids::Digest;
 use doorbell_wire::message::action::{Action, LinkSelector, LinkSet};
-use doorbell_wire::message::outcome::{Evidence, NotReceived, NotVerified, Outcome, Refusal};
+use doorbell_wire::message::outcome::{
+    Evidence, NotReceived, NotStarted, NotVerified, Outcome, Refusal, StartFault,
+};
 use doorbell_wire::message::{Offer, Stage};
 use nix::libc::{EACCES, ENOENT, ENOEXEC};
 use nix::sys::signal::{SigSet, Signal};
@@ -14,6 +16,10 @@ use std::num::NonZeroU8;
 
 fn failed(code: u8) -> Outcome {
     Outcome::Failed(NonZeroU8::new(code).unwrap())
+}
+
+fn not_started(fault: StartFault, errno: i32) -> Outcome {
+    Outcome::NotStarted(NotStarted { fault, errno })
 }
 
 fn timed(mut offer: (Offer, Vec<u8>), ms: u64) -> (Offer, Vec<u8>) {
@@ -28,12 +34,12 @@ fn a_command_runs_and_is_forgotten_after_its_receipt() {
     assert_eq!(rig.stdout(), "hello $HOME\n");
     assert_eq!(rig.manager.seen.stages, [Stage::Journalled, Stage::Started]);
     let ran = rig.last().ran.unwrap();
-    assert!(ran.started_ms > 0 && ran.ended_ms >= ran.started_ms && ran.ended_ms <= now().0);
+    assert!(ran.started_us > 0 && ran.exited_us >= ran.started_us && ran.ended_us >= ran.exited_us && ran.ended_us <= now_us());
     rig.until(|rig| rig.manager.seen.pulls == 2);
-    assert_eq!(std::fs::read_dir(rig.state().join("output")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(rig.state().join("run")).unwrap().count(), 0);
     rig.reconnect(script([]));
     rig.until(|rig| rig.manager.seen.pulls == 1);
-    assert_eq!(rig.manager.seen.low_water, 1);
+    assert_eq!(rig.manager.seen.sequence_max, 1);
     assert!(rig.manager.seen.token.is_some() && rig.manager.seen.attached.is_empty());
 }
 
@@ -49,7 +55,8 @@ fn exit_status_signal_and_not_started_are_three_things() {
     let offers = actions.into_iter().zip(1..).map(|(action, number)| offer(number, action));
     let mut rig = Rig::new(script(offers));
     let killed = Outcome::Killed(9.try_into().unwrap());
-    let (missing, refused) = (Outcome::NotStarted(ENOENT), Outcome::NotStarted(EACCES));
+    let (missing, refused) =
+        (not_started(StartFault::NotFound, ENOENT), not_started(StartFault::NotExecutable, EACCES));
     assert_eq!(rig.outcomes(5), [failed(7), killed, missing, refused, failed(255)]);
     assert_eq!((rig.stdout().as_str(), rig.manager.seen.stderr.as_slice()), ("out\n", b"err\n".as_slice()));
     assert_eq!(rig.manager.seen.outcomes[0].output.stdout.kept, 4);
@@ -83,7 +90,7 @@ fn one_flipped_bit_is_refused_and_the_session_goes_on() {
 #[test]
 fn no_bytes_are_a_program_that_the_kernel_does_not_take() {
     let mut rig = Rig::new(script([program(1, b"", &[]), program(2, b"echo no interpreter named\n", &[])]));
-    assert_eq!(rig.outcomes(2), [Outcome::NotStarted(ENOEXEC), Outcome::NotStarted(ENOEXEC)]);
+    assert_eq!(rig.outcomes(2), vec![not_started(StartFault::NotAProgram, ENOEXEC); 2]);
     assert!(!rig.manager.seen.stages.contains(&Stage::Started));
 }
 
@@ -105,7 +112,7 @@ fn a_time_limit_ends_what_ignores_the_polite_signal() {
         assert_eq!(rig.outcomes(1), [Outcome::TimedOut]);
         assert_eq!(rig.stdout(), "up\n");
         let ran = rig.last().ran.unwrap();
-        let took = ran.ended_ms - ran.started_ms;
+        let took = (ran.ended_us - ran.started_us) / 1_000;
         assert!((2_100..10_000).contains(&took), "{took} ms");
         assert_eq!(processes(request), Vec::<String>::new());
         assert_eq!(rig.outcomes(2)[1], Outcome::Succeeded);
@@ -133,7 +140,7 @@ fn an_orphan_that_holds_the_output_ends_with_the_drain() {
         assert_eq!(rig.outcomes(1), [Outcome::Succeeded]);
         assert_eq!(rig.stdout(), "hi\n");
         let ran = rig.last().ran.unwrap();
-        assert!((2_000..8_000).contains(&(ran.ended_ms - ran.started_ms)));
+        assert!((2_000..8_000).contains(&((ran.ended_us - ran.started_us) / 1_000)));
         assert_eq!(processes(request), Vec::<String>::new());
     }
 }
@@ -145,7 +152,7 @@ fn a_daemon_that_let_go_of_its_output_goes_on() {
     let request = rig.first();
     assert_eq!(rig.outcomes(1), [Outcome::Succeeded]);
     let ran = rig.last().ran.unwrap();
-    assert!(ran.ended_ms - ran.started_ms < 2_000);
+    assert!(ran.ended_us - ran.started_us < 2_000_000);
     assert_eq!(processes(request), [rig.stdout().trim()]);
 }
 

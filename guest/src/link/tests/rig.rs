@@ -11,9 +11,9 @@ use crate::journal::Journal;
 use crate::link::Link;
 use crate::pull::Agent;
 use crate::state::StateDir;
-use doorbell_wire::ids::{Digest, RequestId, Tick};
+use doorbell_wire::ids::{Digest, RequestId};
 use doorbell_wire::message::Offer;
-use doorbell_wire::message::action::{Action, Executable, Program, Run, RunParts};
+use doorbell_wire::message::action::{Action, Executable, Input, Limits, Program, Run, RunParts};
 use doorbell_wire::message::outcome::{Acknowledgement, Outcome};
 use nix::poll::{PollFd, PollFlags};
 use sha2::{Digest as _, Sha256};
@@ -76,7 +76,7 @@ impl Rig {
         let end = now().after(20_000);
         loop {
             let now = now();
-            self.agent.step(now);
+            self.agent.step();
             self.link.turn(now, &mut self.agent)?;
             self.manager.pump(now);
             if done(self) {
@@ -86,8 +86,7 @@ impl Rig {
             let mut fds = vec![self.link.watched()];
             fds.push(PollFd::new(self.manager.stream.as_fd(), PollFlags::POLLIN));
             fds.extend(self.agent.watched());
-            let due = [self.agent.due(now), Some(self.link.due())].into_iter().flatten().fold(end, Tick::min);
-            let waited = crate::wait::until(&mut fds, due);
+            let waited = crate::wait::until(&mut fds, self.link.due().min(end));
             assert_eq!(waited, Ok(()));
         }
     }
@@ -129,7 +128,9 @@ fn request() -> RequestId {
 
 pub(crate) fn offer(number: u8, action: Action) -> (Offer, Vec<u8>) {
     let sequence = Some(u64::from(number).try_into().unwrap());
-    (Offer { request: request(), sequence, action, timeout_ms: None, idempotent: false }, Vec::new())
+    let offer =
+        Offer { request: request(), sequence, floor: 1, action, timeout_ms: None, idempotent: false };
+    (offer, Vec::new())
 }
 
 pub(crate) fn command(argv: &[&str]) -> Action {
@@ -149,7 +150,27 @@ pub(crate) fn program(number: u8, bytes: &[u8], args: &[&str]) -> (Offer, Vec<u8
 
 fn run(executable: Executable, args: &[&str]) -> Action {
     let args = args.iter().map(|&arg| arg.to_owned()).collect();
-    Action::Run(Run::try_from(RunParts { executable, args, env: Vec::new(), cwd: None }).unwrap())
+    let parts = RunParts {
+        executable,
+        args,
+        env: Vec::new(),
+        cwd: None,
+        user: None,
+        input: Input::None,
+        limits: Limits::default(),
+    };
+    Action::Run(Run::try_from(parts).unwrap())
+}
+
+/// The same program, changed.
+pub(crate) fn changed(
+    (offer, bytes): (Offer, Vec<u8>),
+    change: impl FnOnce(&mut RunParts),
+) -> (Offer, Vec<u8>) {
+    let Action::Run(run) = &offer.action else { panic!("no program to change") };
+    let mut parts = run.parts().clone();
+    change(&mut parts);
+    (Offer { action: Action::Run(Run::try_from(parts).unwrap()), ..offer }, bytes)
 }
 
 pub(crate) fn script(offers: impl IntoIterator<Item = (Offer, Vec<u8>)>) -> Script {
