@@ -11,11 +11,16 @@ mod error;
 mod events;
 mod guests;
 mod info;
+mod input;
 mod output;
 mod programs;
 mod queries;
 mod requests;
 pub mod socket;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod uploads;
 
 use crate::manager::Manager;
 use axum::Router;
@@ -88,11 +93,19 @@ fn routes_and_document() -> (Router<Arc<Manager>>, utoipa::openapi::OpenApi) {
         .routes(routes!(requests::cancel))
         .routes(routes!(queries::ask))
         .routes(routes!(output::read))
+        .routes(routes!(input::show))
+        .routes(routes!(input::resize))
+        .routes(routes!(trace::show))
+        .routes(routes!(trace::stations))
+        .routes(routes!(uploads::show))
+        .routes(routes!(uploads::finish))
         .routes(routes!(events::watch))
         .routes(routes!(audit::list))
         .routes(routes!(audit::check))
         .layer(DefaultBodyLimit::max(JSON_LEN_MAX))
         .routes(routes!(programs::put))
+        .routes(routes!(input::put))
+        .routes(routes!(uploads::put))
         .split_for_parts()
 }
 

@@ -3,18 +3,12 @@
 //! Called by `main`. What its tasks share is [`Manager`]; this is where they are started.
 
 use crate::config::Config;
-use crate::doors::Doors;
-use crate::events::Events;
 use crate::manager::Manager;
-use crate::output::Outputs;
-use crate::programs::Programs;
-use crate::registry::Registry;
-use crate::store::Store;
-use crate::{api, listen, time};
+use crate::{api, listen};
 use anyhow::ensure;
 use doorbell_wire::error::Reason;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -24,22 +18,12 @@ use tracing::{info, warn};
 /// # Errors
 /// When the state cannot be opened or a socket cannot be listened on, in one line that says what to do.
 pub async fn run(config: Config, stop: impl Future<Output = ()>, ready: impl FnOnce()) -> anyhow::Result<()> {
-    let store = Store::open(&config)?;
-    let programs = Programs::open(&config.state_dir)?;
-    let outputs = Outputs::open(&config.state_dir)?;
-    let api_socket = api::socket::bind(&config)?;
-    let vsock = listen::vsock::bind(&config)?;
-    let manager = Arc::new(Manager {
-        store,
-        programs,
-        outputs,
-        registry: Registry::default(),
-        events: Events::default(),
-        doors: Doors::default(),
-        vsock: vsock.describe(),
-        started_at_ms: time::unix_ms(),
-        config,
-    });
+    // The state directory first: another daemon that has it is told before any socket is touched.
+    let manager = Manager::open(config, String::new())?;
+    let api_socket = api::socket::bind(&manager.config)?;
+    let vsock = listen::vsock::bind(&manager.config)?;
+    let manager = Arc::new(Manager { vsock: vsock.describe(), ..manager });
+    manager.take_up().await?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         state_dir = %manager.config.state_dir.display(),
@@ -51,6 +35,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>, ready: impl FnO
     let (stopping, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     tasks.spawn(expire(Arc::clone(&manager), stopped.clone()));
+    tasks.spawn(sweep(Arc::clone(&manager), stopped.clone()));
     tasks.spawn(listen::vsock::serve(Arc::clone(&manager), vsock, stopped.clone()));
     tasks.spawn(listen::hybrid::serve(Arc::clone(&manager), stopped.clone()));
     tasks.spawn(api::serve(Arc::clone(&manager), api_socket, stopped));
@@ -83,7 +68,7 @@ async fn drain(manager: &Manager, mut tasks: JoinSet<()>) {
     }
 }
 
-/// Ends requests that were not begun before their expiry.
+/// Ends requests that were not begun before their expiry, and those that are not to outlive their client.
 async fn expire(manager: Arc<Manager>, mut stopped: watch::Receiver<bool>) {
     let mut every = tokio::time::interval(EXPIRY_EVERY);
     loop {
@@ -92,11 +77,31 @@ async fn expire(manager: Arc<Manager>, mut stopped: watch::Receiver<bool>) {
             _ = stopped.changed() => return,
         }
         match manager.store.expire_due().await {
-            Ok(expired) => expired.iter().for_each(|row| manager.events.request(row)),
+            Ok(expired) => {
+                for row in &expired {
+                    manager.moved(row).await;
+                }
+            }
             Err(error) => warn!(error = error.whole(), "expired requests could not be ended"),
+        }
+        manager.cancel_deserted(Instant::now()).await;
+    }
+}
+
+/// Removes uploads that nobody goes on with.
+async fn sweep(manager: Arc<Manager>, mut stopped: watch::Receiver<bool>) {
+    let mut every = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        tokio::select! {
+            _ = every.tick() => {}
+            _ = stopped.changed() => return,
+        }
+        if let Err(error) = manager.uploads.sweep().await {
+            warn!(error = error.whole(), "abandoned uploads could not be removed");
         }
     }
 }
 
 const EXPIRY_EVERY: Duration = Duration::from_secs(1);
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 const DRAIN_MAX: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! What the files of the manager have in common: private directories, directory syncs, blocking calls.
 //!
-//! Called by `programs`, `output` and `store`. Trusts the state directory, which only the manager's user may enter.
+//! Called by `programs`, `uploads`, `output`, `input` and `store`. Trusts the state directory, which only the manager's user may enter.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -29,6 +29,24 @@ pub(crate) fn read_at(path: &Path, offset: u64, max: usize) -> io::Result<Vec<u8
     let mut bytes = vec![0; left.min(max)];
     file.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)
+}
+
+/// A file that is not there is none, and no error.
+pub(crate) fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// All of the bytes or none: what a full disk took of them is given back, so that a file has no torn piece.
+pub(crate) fn write_whole(file: &File, end: u64, bytes: &[u8]) -> io::Result<()> {
+    file.write_all_at(bytes, end).inspect_err(|_| {
+        if let Err(error) = file.set_len(end) {
+            tracing::warn!(%error, "a part of a piece that did not fit stays on the disk");
+        }
+    })
 }
 
 /// Runs what may block on a thread that may.

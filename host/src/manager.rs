@@ -3,13 +3,22 @@
 //! Made by the daemon at start, held by sessions, API and timers. Everything that outlives a connection hangs
 //! off it; what has to survive a crash is in its store.
 
+use crate::actor::Actor;
+use crate::clients::Clients;
 use crate::config::Config;
 use crate::doors::Doors;
 use crate::events::Events;
+use crate::input::Inputs;
 use crate::output::Outputs;
 use crate::programs::Programs;
 use crate::registry::Registry;
-use crate::store::Store;
+use crate::store::{RequestRow, Store, StoreError};
+use crate::trace::Histograms;
+use crate::uploads::Uploads;
+use doorbell_api::request::State;
+use doorbell_wire::ids::RequestId;
+use doorbell_wire::message::action::Input;
+use std::time::Instant;
 
 /// What sessions, API and timers share.
 #[derive(Debug)]
@@ -24,6 +33,14 @@ pub struct Manager {
     pub outputs: Outputs,
     /// Open sessions.
     pub registry: Registry,
+    /// What programs read.
+    pub inputs: Inputs,
+    /// Uploads that are not finished.
+    pub uploads: Uploads,
+    /// Which requests have a client.
+    pub clients: Clients,
+    /// How long the ways between stations take.
+    pub histograms: Histograms,
     /// State changes.
     pub events: Events,
     /// Which guests are to be met where.
@@ -32,4 +49,92 @@ pub struct Manager {
     pub vsock: String,
     /// When it started, milliseconds since the Unix epoch.
     pub started_at_ms: u64,
+}
+
+impl Manager {
+    /// The manager of a state directory, with nothing running yet.
+    ///
+    /// # Errors
+    /// When the state directory cannot be used.
+    pub fn open(config: Config, vsock: String) -> Result<Self, StoreError> {
+        let store = Store::open(&config)?;
+        Ok(Self {
+            store,
+            programs: Programs::open(&config.state_dir)?,
+            outputs: Outputs::open(&config.state_dir)?,
+            registry: Registry::default(),
+            inputs: Inputs::open(&config.state_dir)?,
+            uploads: Uploads::open(&config.state_dir)?,
+            clients: Clients::default(),
+            histograms: Histograms::default(),
+            events: Events::default(),
+            doors: Doors::default(),
+            vsock,
+            started_at_ms: crate::time::unix_ms(),
+            config,
+        })
+    }
+
+    /// Tells everybody that a request has moved; of one that is over, puts away what nobody needs any longer.
+    pub async fn moved(&self, row: &RequestRow) {
+        if row.state.is_final() {
+            self.clients.forget(row.id);
+            self.outputs.let_go(row.id);
+            if row.action.input() != Input::None {
+                self.inputs.remove(row.id).await;
+            }
+        }
+        self.events.request(row);
+    }
+
+    /// Cancels a request, and tells its guest where it may be there.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn cancel(
+        &self,
+        by: &Actor,
+        id: RequestId,
+        why: Option<&'static str>,
+    ) -> Result<RequestRow, StoreError> {
+        let row = self.store.cancel(by, id, why).await?;
+        if row.state.is_final() {
+            self.moved(&row).await;
+        } else if let Some(bell) = self.registry.bell(row.guest_id) {
+            bell.cancel(id);
+            // One that was offered and is in no hand is closed by the next pull.
+            if row.state != State::Started {
+                bell.ring();
+            }
+        }
+        Ok(row)
+    }
+
+    /// Takes up what a manager before this one left: watches requests that are not to outlive their client, and
+    /// removes the input of those that are over.
+    ///
+    /// # Errors
+    /// When the store or the disk cannot be read.
+    pub async fn take_up(&self) -> Result<(), StoreError> {
+        for request in self.store.killed_without_client().await? {
+            self.clients.watch(request, Instant::now());
+        }
+        for request in self.inputs.all().await? {
+            match self.store.request(request).await {
+                Ok(row) if !row.state.is_final() => {}
+                Ok(_) | Err(StoreError::NotFound { .. }) => self.inputs.remove(request).await,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Cancels the requests whose last client has been gone for too long.
+    pub async fn cancel_deserted(&self, now: Instant) {
+        for request in self.clients.deserted(now) {
+            if let Err(error) = self.cancel(&Actor::Manager, request, Some("its client is gone")).await {
+                tracing::warn!(%request, error = error.whole(), "a request without a client could not be cancelled");
+            }
+        }
+    }
 }

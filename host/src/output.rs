@@ -3,29 +3,53 @@
 //! Written by a guest's session as the bytes come, read by the API and asked by the store for what is there.
 //! Trusts no offset of a guest: bytes belong at the end of the file, once.
 
+use crate::disk::absent_is_none;
 use crate::store::StoreError;
-use doorbell_wire::ids::RequestId;
-use doorbell_wire::limits::OUTPUT_LEN_MAX;
-use doorbell_wire::message::Stream;
+use crate::sum::Sum;
+use doorbell_wire::ids::{Digest, RequestId};
+use doorbell_wire::limits::OUTPUT_BEHIND;
+use doorbell_wire::message::outcome::{OutputTotals, StreamTotal};
+use doorbell_wire::message::{Offsets, Stream};
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes of a request's output that are on the manager's disk.
+/// Bytes of a stream that a crash of the host may take: less than what the guest keeps behind them.
+pub const SYNC_EVERY: u64 = OUTPUT_BEHIND / 2;
+
+/// What of a request's output is on the manager's disk.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct OutputKept {
     /// Standard output.
-    pub stdout: u64,
+    pub stdout: StreamKept,
     /// Standard error.
-    pub stderr: u64,
+    pub stderr: StreamKept,
+}
+
+/// What of one stream is on the manager's disk.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StreamKept {
+    /// How many bytes.
+    pub len: u64,
+    /// Their SHA-256, where it was asked for.
+    pub digest: Option<Digest>,
 }
 
 /// The directory of all outputs.
 #[derive(Clone, Debug)]
 pub struct Outputs {
     dir: Arc<Path>,
+    // What is known of streams that grow; what is missing here is read from the disk.
+    growing: Arc<Mutex<HashMap<(RequestId, Stream), Growing>>>,
+}
+
+#[derive(Debug, Default)]
+struct Growing {
+    sum: Sum,
+    synced: u64,
 }
 
 impl Outputs {
@@ -37,30 +61,32 @@ impl Outputs {
         let dir = state_dir.join("output");
         crate::disk::private_dir(&dir)
             .map_err(|error| StoreError::io("make the directory of outputs", error))?;
-        Ok(Self { dir: dir.into() })
+        Ok(Self { dir: dir.into(), growing: Arc::default() })
     }
 
     /// How much of a request's output is there, whether or not it would survive a crash.
     ///
     /// # Errors
     /// When the disk cannot be read.
-    pub async fn lens(&self, request: RequestId) -> Result<OutputKept, StoreError> {
+    pub async fn lens(&self, request: RequestId) -> Result<Offsets, StoreError> {
         self.blocking("look for output", move |outputs| outputs.kept(request)).await
     }
 
-    /// Puts bytes at the end of a stream. Bytes in front of its end are there already and are passed over.
+    /// Puts bytes at the end of a stream, which takes `max` at most. Bytes in front of its end are there
+    /// already and are passed over. Each [`SYNC_EVERY`] bytes survive a crash before this returns.
     ///
     /// # Errors
-    /// When the bytes leave a gap or go beyond what a stream may have, or the disk does not take them.
+    /// When the bytes leave a gap or go beyond what the stream may have, or the disk does not take them.
     pub async fn append(
         &self,
         request: RequestId,
         stream: Stream,
         offset: u64,
         bytes: Vec<u8>,
+        max: u64,
     ) -> Result<(), StoreError> {
         let outputs = self.clone();
-        crate::disk::blocking(move || outputs.append_now(request, stream, offset, &bytes)).await
+        crate::disk::blocking(move || outputs.append_now(request, stream, offset, &bytes, max)).await
     }
 
     /// Forgets what an interrupted start printed: a start begins its output anew.
@@ -68,6 +94,7 @@ impl Outputs {
     /// # Errors
     /// When the disk does not take it.
     pub async fn forget(&self, request: RequestId) -> Result<(), StoreError> {
+        self.let_go(request);
         let remove = move |outputs: &Self| {
             [Stream::Stdout, Stream::Stderr].into_iter().try_for_each(|stream| {
                 absent_is_none(std::fs::remove_file(outputs.path(request, stream))).map(|_| ())
@@ -76,12 +103,32 @@ impl Outputs {
         self.blocking("forget the output of an earlier start", remove).await
     }
 
-    /// Makes all of a request's output survive a crash, and says how much it is.
+    /// Makes all of a request's output survive a crash, and says how much it is, with the digest of each
+    /// stream of which the guest has told one.
     ///
     /// # Errors
     /// When the disk does not take it.
-    pub async fn sync(&self, request: RequestId) -> Result<OutputKept, StoreError> {
-        self.blocking("keep output", move |outputs| outputs.sync_now(request)).await
+    pub async fn finish(&self, request: RequestId, told: OutputTotals) -> Result<OutputKept, StoreError> {
+        self.blocking("keep output", move |outputs| {
+            let kept = outputs.sync_now(request)?;
+            let digest = |stream, StreamKept { len, .. }: StreamKept, told: StreamTotal| {
+                told.digest.map(|_| outputs.digest_now(request, stream, len)).transpose()
+            };
+            let stdout = digest(Stream::Stdout, kept.stdout, told.stdout)?;
+            let stderr = digest(Stream::Stderr, kept.stderr, told.stderr)?;
+            Ok(OutputKept {
+                stdout: StreamKept { digest: stdout, ..kept.stdout },
+                stderr: StreamKept { digest: stderr, ..kept.stderr },
+            })
+        })
+        .await
+    }
+
+    /// Forgets what is known in memory of a request's output; what is on the disk stays.
+    pub fn let_go(&self, request: RequestId) {
+        let mut growing = self.lock();
+        growing.remove(&(request, Stream::Stdout));
+        growing.remove(&(request, Stream::Stderr));
     }
 
     /// At most `max` bytes of a stream from `offset` on; none at its end or when nothing was printed.
@@ -101,7 +148,7 @@ impl Outputs {
             .map(Option::unwrap_or_default)
     }
 
-    /// As [`Outputs::sync`], for a thread that may block.
+    /// Makes all of a request's output survive a crash; for a thread that may block.
     pub(crate) fn sync_now(&self, request: RequestId) -> io::Result<OutputKept> {
         let mut any = false;
         for stream in [Stream::Stdout, Stream::Stderr] {
@@ -113,7 +160,9 @@ impl Outputs {
         if any {
             crate::disk::sync_dir(&self.dir)?;
         }
-        self.kept(request)
+        let Offsets { stdout, stderr } = self.kept(request)?;
+        let kept = |len| StreamKept { len, digest: None };
+        Ok(OutputKept { stdout: kept(stdout), stderr: kept(stderr) })
     }
 
     async fn blocking<T: Send + 'static>(
@@ -125,8 +174,14 @@ impl Outputs {
         crate::disk::blocking(move || work(&outputs)).await.map_err(|error| StoreError::io(doing, error))
     }
 
-    fn kept(&self, request: RequestId) -> io::Result<OutputKept> {
-        Ok(OutputKept {
+    fn digest_now(&self, request: RequestId, stream: Stream, len: u64) -> io::Result<Digest> {
+        let Growing { sum, .. } = self.lock().remove(&(request, stream)).unwrap_or_default();
+        let file = absent_is_none(File::open(self.path(request, stream)))?;
+        sum.finish(file.as_ref(), len)
+    }
+
+    fn kept(&self, request: RequestId) -> io::Result<Offsets> {
+        Ok(Offsets {
             stdout: len_of(&self.path(request, Stream::Stdout))?,
             stderr: len_of(&self.path(request, Stream::Stderr))?,
         })
@@ -138,16 +193,12 @@ impl Outputs {
         stream: Stream,
         offset: u64,
         bytes: &[u8],
+        max: u64,
     ) -> Result<(), StoreError> {
         let keep = |error| StoreError::io("keep output", error);
         let path = self.path(request, stream);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(keep)?;
+        let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = options.map_err(keep)?;
         let end = file.metadata().map_err(keep)?.len();
         let Some(known) = end.checked_sub(offset) else {
             return Err(StoreError::invalid(format!(
@@ -156,12 +207,29 @@ impl Outputs {
         };
         let known = usize::try_from(known).unwrap_or(usize::MAX);
         let Some(fresh) = bytes.get(known..).filter(|fresh| !fresh.is_empty()) else { return Ok(()) };
-        if end.saturating_add(fresh.len() as u64) > OUTPUT_LEN_MAX {
+        let grown = end.saturating_add(fresh.len() as u64);
+        if grown > max {
             return Err(StoreError::invalid(format!(
-                "output of request {request} grows beyond {OUTPUT_LEN_MAX} bytes, which the agent has to cut"
+                "output of request {request} grows beyond {max} bytes, which the agent has to cut"
             )));
         }
-        write_whole(&file, end, fresh).map_err(keep)
+        // Taken out while it is worked on: what fails half-way is read from the disk later.
+        let mut growing = self.lock().remove(&(request, stream)).unwrap_or_default();
+        crate::disk::write_whole(&file, end, fresh).map_err(keep)?;
+        growing.sum.add(end, fresh);
+        if grown.saturating_sub(growing.synced) >= SYNC_EVERY {
+            file.sync_data().map_err(keep)?;
+            if growing.synced == 0 {
+                crate::disk::sync_dir(&self.dir).map_err(keep)?;
+            }
+            growing.synced = grown;
+        }
+        self.lock().insert((request, stream), growing);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(RequestId, Stream), Growing>> {
+        self.growing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, request: RequestId, stream: Stream) -> PathBuf {
@@ -173,30 +241,15 @@ impl Outputs {
     }
 }
 
-/// All of the bytes or none: what a full disk took of them is given back, so that it has no torn chunk.
-fn write_whole(file: &File, end: u64, bytes: &[u8]) -> io::Result<()> {
-    file.write_all_at(bytes, end).inspect_err(|_| {
-        if let Err(error) = file.set_len(end) {
-            tracing::warn!(%error, "a part of an output chunk stays on the disk");
-        }
-    })
-}
-
 fn len_of(path: &Path) -> io::Result<u64> {
     Ok(absent_is_none(path.metadata())?.map_or(0, |file| file.len()))
-}
-
-fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use doorbell_wire::limits::OUTPUT_LEN_MAX;
+    use sha2::{Digest as _, Sha256};
 
     const REQUEST: RequestId = RequestId::new([5; 16]);
 
@@ -207,7 +260,7 @@ mod tests {
     }
 
     async fn put(outputs: &Outputs, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        outputs.append(REQUEST, Stream::Stdout, offset, bytes.to_vec()).await
+        outputs.append(REQUEST, Stream::Stdout, offset, bytes.to_vec(), OUTPUT_LEN_MAX).await
     }
 
     #[tokio::test]
@@ -215,7 +268,8 @@ mod tests {
         let (dir, outputs) = outputs();
         put(&outputs, 0, b"hello ").await.unwrap();
         put(&outputs, 6, b"world").await.unwrap();
-        assert_eq!(outputs.sync(REQUEST).await.unwrap(), OutputKept { stdout: 11, stderr: 0 });
+        let kept = outputs.finish(REQUEST, OutputTotals::default()).await.unwrap();
+        assert_eq!((kept.stdout, kept.stderr.len), (StreamKept { len: 11, digest: None }, 0));
         drop(outputs);
         let outputs = Outputs::open(dir.path()).unwrap();
         assert_eq!(outputs.read(REQUEST, Stream::Stdout, 6, 100).await.unwrap(), b"world");
@@ -254,6 +308,57 @@ mod tests {
         let error = put(&outputs, OUTPUT_LEN_MAX, b"z").await.unwrap_err();
         assert!(matches!(error, StoreError::Invalid { .. }), "{error}");
         assert_eq!(outputs.lens(REQUEST).await.unwrap().stdout, OUTPUT_LEN_MAX);
+    }
+
+    fn told() -> OutputTotals {
+        let digest = Some(Digest::new([0; 32]));
+        let total = StreamTotal { digest, ..StreamTotal::default() };
+        OutputTotals { stdout: total, stderr: total }
+    }
+
+    #[tokio::test]
+    async fn a_digest_is_of_what_is_on_the_disk_before_and_after_a_restart() {
+        let (dir, outputs) = outputs();
+        let sum = |bytes: &[u8]| Some(Digest::new(Sha256::digest(bytes).into()));
+        put(&outputs, 0, b"hello ").await.unwrap();
+        put(&outputs, 3, b"lo world").await.unwrap();
+        let kept = outputs.finish(REQUEST, told()).await.unwrap();
+        assert_eq!((kept.stdout.digest, kept.stderr.digest), (sum(b"hello world"), sum(b"")));
+        let outputs = Outputs::open(dir.path()).unwrap();
+        put(&outputs, 11, b"!").await.unwrap();
+        let kept = outputs.finish(REQUEST, told()).await.unwrap();
+        assert_eq!(kept.stdout, StreamKept { len: 12, digest: sum(b"hello world!") });
+    }
+
+    #[tokio::test]
+    async fn output_of_an_earlier_start_is_in_no_digest() {
+        let (_dir, outputs) = outputs();
+        put(&outputs, 0, b"earlier").await.unwrap();
+        outputs.forget(REQUEST).await.unwrap();
+        put(&outputs, 0, b"now").await.unwrap();
+        let kept = outputs.finish(REQUEST, told()).await.unwrap();
+        assert_eq!(kept.stdout.digest, Some(Digest::new(Sha256::digest(b"now").into())));
+    }
+
+    #[tokio::test]
+    async fn a_long_stream_is_synced_on_its_way() {
+        let (_dir, outputs) = outputs();
+        let chunk = vec![1; 1024 * 1024];
+        for at in 0..17_u64 {
+            put(&outputs, at * 1024 * 1024, &chunk).await.unwrap();
+        }
+        assert_eq!(outputs.lock()[&(REQUEST, Stream::Stdout)].synced, SYNC_EVERY);
+        outputs.let_go(REQUEST);
+        assert!(outputs.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_request_takes_no_more_than_it_asked_for() {
+        let (_dir, outputs) = outputs();
+        outputs.append(REQUEST, Stream::Stderr, 0, b"abc".to_vec(), 3).await.unwrap();
+        let error = outputs.append(REQUEST, Stream::Stderr, 3, b"d".to_vec(), 3).await.unwrap_err();
+        assert!(error.to_string().contains("grows beyond 3 bytes"), "{error}");
+        assert_eq!(outputs.lens(REQUEST).await.unwrap().stderr, 3);
     }
 
     #[tokio::test]

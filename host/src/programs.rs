@@ -1,6 +1,6 @@
-//! Programs by their content: `programs/<2 digits>/<digest>`, whole or not there at all.
+//! Programs and files by their content: `programs/<2 digits>/<digest>`, whole or not there at all.
 //!
-//! Written by the API from an upload, read by the sessions for a fetch. Trusts no uploader's claim: the name
+//! Written by the API from an upload (by `uploads` where it may go on after a break), read by the sessions for a fetch. Trusts no uploader's claim: the name
 //! is made from the bytes. What rots on the disk afterwards is refused in the guest, which hashes again.
 
 use crate::store::StoreError;
@@ -100,6 +100,19 @@ impl Programs {
         path_in(&dir_in(state_dir), digest).metadata().is_ok_and(|file| file.len() == len)
     }
 
+    /// Gives a whole file of the same file system the name of its content; for a thread that may block.
+    /// Says whether there was none of this content before.
+    pub(crate) fn adopt(&self, file: &Path, digest: &Digest) -> io::Result<bool> {
+        let path = self.path(digest);
+        let shelf = path.parent().ok_or_else(|| io::Error::other("a program without a directory"))?;
+        crate::disk::private_dir(shelf)?;
+        std::fs::File::open(file)?.sync_all()?;
+        let new = !path.try_exists()?;
+        std::fs::rename(file, &path)?;
+        crate::disk::sync_dir(shelf)?;
+        Ok(new)
+    }
+
     fn prepare(&self) -> io::Result<()> {
         crate::disk::private_dir(&self.dir)?;
         let arriving = self.arriving();
@@ -118,7 +131,7 @@ impl Programs {
         while let Some(piece) = arriving.blocking_recv() {
             let Piece::Bytes(bytes) = piece else {
                 let digest = Digest::new(sum.finalize().into());
-                return self.settle(file, &digest).map(|new| Some((digest, len, new))).map_err(keep);
+                return self.settle(&file, &digest).map(|new| Some((digest, len, new))).map_err(keep);
             };
             let bytes = bytes.as_ref();
             len = len.saturating_add(bytes.len() as u64);
@@ -134,15 +147,9 @@ impl Programs {
     }
 
     /// Gives a whole program its name. One that is there is replaced, which repairs it if it had rotted.
-    fn settle(&self, file: NamedTempFile, digest: &Digest) -> io::Result<bool> {
-        let path = self.path(digest);
-        let shelf = path.parent().ok_or_else(|| io::Error::other("a program without a directory"))?;
-        crate::disk::private_dir(shelf)?;
-        file.as_file().sync_all()?;
-        let new = !path.try_exists()?;
-        file.persist(&path).map_err(|error| error.error)?;
-        crate::disk::sync_dir(shelf)?;
-        Ok(new)
+    fn settle(&self, file: &NamedTempFile, digest: &Digest) -> io::Result<bool> {
+        // Removed where it is if that fails; gone from there if not.
+        self.adopt(file.path(), digest)
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {

@@ -3,12 +3,17 @@
 //! Called by the store in the transaction that closes a request. Trusts a guest about itself only, and not
 //! where its words contradict each other: then the receipt says so, and nothing counts as done.
 
-use crate::output::OutputKept;
-use doorbell_api::receipt::{LinkState, OutputTotal, Receipt};
+mod contradiction;
+
+use crate::output::{OutputKept, StreamKept};
+use crate::request::octal;
+use doorbell_api::receipt::{
+    FileEvidence, FileKind, LinkState, OutputTotal, Ran, Receipt, StartFault, Usage,
+};
 use doorbell_api::request::State;
-use doorbell_wire::message::action::{Action, Executable, LinkSelector, LinkSet};
+use doorbell_wire::message::action::{Action, Executable, LinkSet, RunParts};
 use doorbell_wire::message::outcome::{
-    self, Acknowledgement, Evidence, LinkChange, NotReceived, Outcome, Refusal, StreamTotal,
+    self, Acknowledgement, Evidence, LinkChange, NotReceived, NotStarted, Outcome, Refusal, StreamTotal,
 };
 use nix::errno::Errno;
 use sha2::{Digest as _, Sha256};
@@ -25,13 +30,18 @@ pub struct Judged {
 /// Makes the receipt of an acknowledgement of a request for `action`, of whose output `kept` is on disk.
 #[must_use]
 pub fn judge(action: &Action, ack: &Acknowledgement, kept: OutputKept) -> Judged {
-    let contradiction = contradiction(action, ack);
+    let contradiction = contradiction::of(action, ack);
     let mut receipt = blank(kept, ack);
-    if let Evidence::LinkChange(LinkChange { before, after }) = &ack.evidence {
-        receipt.link_before = Some(link_to_api(before));
-        receipt.link_after = Some(link_to_api(after));
+    match &ack.evidence {
+        Evidence::LinkChange(LinkChange { before, after }) => {
+            receipt.link_before = Some(link_to_api(before));
+            receipt.link_after = Some(link_to_api(after));
+        }
+        Evidence::File(file) => receipt.file = Some(file_to_api(file)),
+        Evidence::None | Evidence::Links(_) => {}
     }
     let state = fill_outcome(&mut receipt, action, &ack.outcome);
+    tell_of_memory(&mut receipt, action, state);
     match contradiction {
         None => Judged { state, receipt },
         Some(what) => {
@@ -49,12 +59,15 @@ pub fn closed(detail: &str, kept: OutputKept) -> Receipt {
         exit_code: None,
         signal: None,
         detail: Some(detail.to_owned()),
+        start_fault: None,
         errno: None,
         link_before: None,
         link_after: None,
-        stdout: OutputTotal { bytes: kept.stdout, lost: 0 },
-        stderr: OutputTotal { bytes: kept.stderr, lost: 0 },
-        ran_for_ms: None,
+        stdout: OutputTotal { bytes: kept.stdout.len, ..OutputTotal::default() },
+        stderr: OutputTotal { bytes: kept.stderr.len, ..OutputTotal::default() },
+        file: None,
+        ran: None,
+        usage: None,
         boot_id: None,
         audit_hash: String::new(),
     }
@@ -85,19 +98,95 @@ pub fn link_to_api(link: &outcome::LinkState) -> LinkState {
 }
 
 fn blank(kept: OutputKept, ack: &Acknowledgement) -> Receipt {
-    let ran_for_ms = ack.ran.map(|ran| ran.ended_ms.saturating_sub(ran.started_ms));
     Receipt {
         stdout: total(kept.stdout, ack.output.stdout),
         stderr: total(kept.stderr, ack.output.stderr),
         detail: None,
-        ran_for_ms,
+        ran: ack.ran.map(|ran| Ran {
+            started_us: safe(ran.started_us),
+            first_output_us: ran.first_output_us.map(safe),
+            exited_us: safe(ran.exited_us),
+            ended_us: safe(ran.ended_us),
+        }),
+        usage: ack.ran.and_then(|ran| ran.usage).map(|usage| Usage {
+            cpu_user_us: safe(usage.cpu_user_us),
+            cpu_system_us: safe(usage.cpu_system_us),
+            memory_peak: usage.memory_peak.map(safe),
+            oom_killed: usage.oom_killed,
+        }),
         ..closed("", kept)
     }
 }
 
 /// What the manager does not have of all that was printed is lost, wherever it was lost.
-const fn total(bytes: u64, said: StreamTotal) -> OutputTotal {
-    OutputTotal { bytes, lost: said.kept.saturating_add(said.dropped).saturating_sub(bytes) }
+fn total(kept: StreamKept, said: StreamTotal) -> OutputTotal {
+    let lost = safe(said.kept.saturating_add(said.dropped).saturating_sub(kept.len));
+    OutputTotal {
+        bytes: kept.len,
+        lost,
+        truncated: lost > 0,
+        sha256: said.digest.map(|digest| digest.to_string()),
+        // A part of what the guest kept has another digest than the whole, and is no sign of damage.
+        intact: said
+            .digest
+            .zip(kept.digest)
+            .filter(|_| said.kept == kept.len)
+            .map(|(said, ours)| said == ours),
+    }
+}
+
+/// A guest may say any number; ours are read by JSON parsers and data bases with signed integers.
+const fn safe(number: u64) -> u64 {
+    if number > i64::MAX as u64 { i64::MAX as u64 } else { number }
+}
+
+/// A file as the API shows it.
+fn file_to_api(file: &outcome::FileEvidence) -> FileEvidence {
+    FileEvidence {
+        path: file.path.to_string(),
+        kind: match file.kind {
+            outcome::FileKind::File => FileKind::File,
+            outcome::FileKind::Tree => FileKind::Tree,
+            outcome::FileKind::Link => FileKind::Link,
+        },
+        len: safe(file.len),
+        sha256: file.digest.map(|digest| digest.to_string()),
+        mode: octal(file.mode),
+        uid: file.uid,
+        gid: file.gid,
+        entries: safe(file.entries),
+    }
+}
+
+/// A program that the kernel killed for want of memory ended by a signal like any other; the receipt says why.
+fn tell_of_memory(receipt: &mut Receipt, action: &Action, state: State) {
+    let Some(usage) = receipt.usage.filter(|usage| usage.oom_killed) else { return };
+    let what = if state == State::Killed {
+        "killed for want of memory"
+    } else if state == State::Failed {
+        "a part of it was killed for want of memory"
+    } else {
+        return;
+    };
+    let limit = match action {
+        Action::Run(run) => run.parts().limits.memory_max,
+        Action::LinkList | Action::LinkSet(_) | Action::Put(_) | Action::Get(_) => None,
+    };
+    let numbers = [("limit", limit), ("peak", usage.memory_peak)];
+    let told: Vec<_> = numbers
+        .into_iter()
+        .filter_map(|(name, bytes)| bytes.map(|bytes| format!("{name} {}", mebibytes(bytes))))
+        .collect();
+    let told = if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) };
+    receipt.detail = Some(format!("{what}{told}"));
+}
+
+/// Bytes for people: whole MiB, or with one digit behind the point, cut.
+fn mebibytes(bytes: u64) -> String {
+    let whole = bytes >> 20;
+    let rest = bytes & 0xf_ffff;
+    let tenth = rest.saturating_mul(10) >> 20;
+    if rest == 0 { format!("{whole} MiB") } else { format!("{whole}.{tenth} MiB") }
 }
 
 fn fill_outcome(receipt: &mut Receipt, action: &Action, outcome: &Outcome) -> State {
@@ -120,21 +209,72 @@ fn fill_outcome(receipt: &mut Receipt, action: &Action, outcome: &Outcome) -> St
             "it had started, and guest or agent went down before its outcome was on disk".into(),
         ),
         Outcome::NotReceived(NotReceived::Unstageable(errno)) => {
-            failed(receipt, State::NotReceived, "the program could not be staged", *errno)
+            let what = format!("the {} could not be staged", payload(action));
+            failed(receipt, State::NotReceived, &what, *errno)
         }
         Outcome::NotReceived(NotReceived::Length { expected, got }) => told(
             receipt,
             State::NotReceived,
-            format!("the program arrived with {got} bytes, expected {expected}"),
+            format!("the {} arrived with {got} bytes, expected {expected}", payload(action)),
         ),
         Outcome::NotVerified(digests) => told(
             receipt,
             State::NotVerified,
-            format!("the program that arrived is sha256 {}, expected {}", digests.got, digests.expected),
+            format!(
+                "the {} that arrived is sha256 {}, expected {}",
+                payload(action),
+                digests.got,
+                digests.expected
+            ),
         ),
-        Outcome::NotStarted(errno) => {
-            failed(receipt, State::NotStarted, &format!("{} could not be started", subject(action)), *errno)
+        Outcome::NotStarted(why) => fill_not_started(receipt, action, *why),
+    }
+}
+
+fn fill_not_started(receipt: &mut Receipt, action: &Action, why: NotStarted) -> State {
+    let NotStarted { fault, errno } = why;
+    let (what, parts) = (subject(action), run_parts(action));
+    let text = match fault {
+        outcome::StartFault::NotFound => format!("{what} is not in the guest"),
+        outcome::StartFault::NotExecutable => format!("{what} is there, and must not be executed"),
+        outcome::StartFault::BadInterpreter => {
+            "the interpreter that the program names is not in the guest".to_owned()
         }
+        outcome::StartFault::WrongArchitecture => format!("{what} is a program for another machine"),
+        outcome::StartFault::NotAProgram => {
+            format!("{what} is no program: neither a format of the kernel nor a script with a first line")
+        }
+        outcome::StartFault::NoExecMount => {
+            format!("{what} is on a file system from which nothing is executed")
+        }
+        outcome::StartFault::NoDirectory => {
+            let cwd = parts.and_then(|parts| parts.cwd.as_ref()).map_or("/", |cwd| cwd.as_str());
+            format!("the directory {cwd} cannot be entered: {}", Errno::from_raw(errno).desc())
+        }
+        outcome::StartFault::NoUser => {
+            let user = parts.and_then(|parts| parts.user.as_ref()).map_or("root", |user| user.as_str());
+            format!("the guest has no user {user}")
+        }
+        outcome::StartFault::Kernel => {
+            format!("{what} could not be started: {}", Errno::from_raw(errno).desc())
+        }
+    };
+    receipt.start_fault = Some(fault_to_api(fault));
+    receipt.errno = Some(errno).filter(|errno| *errno != 0);
+    told(receipt, State::NotStarted, text)
+}
+
+const fn fault_to_api(fault: outcome::StartFault) -> StartFault {
+    match fault {
+        outcome::StartFault::NotFound => StartFault::NotFound,
+        outcome::StartFault::NotExecutable => StartFault::NotExecutable,
+        outcome::StartFault::BadInterpreter => StartFault::BadInterpreter,
+        outcome::StartFault::WrongArchitecture => StartFault::WrongArchitecture,
+        outcome::StartFault::NotAProgram => StartFault::NotAProgram,
+        outcome::StartFault::NoExecMount => StartFault::NoExecMount,
+        outcome::StartFault::NoDirectory => StartFault::NoDirectory,
+        outcome::StartFault::NoUser => StartFault::NoUser,
+        outcome::StartFault::Kernel => StartFault::Kernel,
     }
 }
 
@@ -172,7 +312,21 @@ fn subject(action: &Action) -> String {
             Executable::Program(program) => program.name.to_string(),
         },
         Action::LinkList => "the query".to_owned(),
+        Action::Put(put) => put.path.to_string(),
+        Action::Get(get) => get.path.to_string(),
     }
+}
+
+const fn run_parts(action: &Action) -> Option<&RunParts> {
+    match action {
+        Action::Run(run) => Some(run.parts()),
+        Action::LinkList | Action::LinkSet(_) | Action::Put(_) | Action::Get(_) => None,
+    }
+}
+
+/// What the bytes of an action are, for people.
+const fn payload(action: &Action) -> &'static str {
+    if matches!(action, Action::Put(_)) { "file" } else { "program" }
 }
 
 fn told(receipt: &mut Receipt, state: State, detail: String) -> State {
@@ -185,81 +339,26 @@ fn failed(receipt: &mut Receipt, state: State, what: &str, errno: i32) -> State 
     told(receipt, state, format!("{what}: {}", Errno::from_raw(errno).desc()))
 }
 
-/// What cannot be true of an acknowledgement for this action.
-fn contradiction(action: &Action, ack: &Acknowledgement) -> Option<String> {
-    match &ack.outcome {
-        Outcome::NotVerified(digests) if digests.got == digests.expected => {
-            return Some("a digest that differs from itself".into());
-        }
-        Outcome::NotVerified(_) | Outcome::NotReceived(_) if action.program().is_none() => {
-            return Some("a program that did not arrive for a request without one".into());
-        }
-        Outcome::Succeeded
-        | Outcome::Failed(_)
-        | Outcome::Killed(_)
-        | Outcome::TimedOut
-        | Outcome::Cancelled
-        | Outcome::Refused(_)
-        | Outcome::Interrupted
-        | Outcome::NotReceived(_)
-        | Outcome::NotVerified(_)
-        | Outcome::NotStarted(_) => {}
-    }
-    let succeeded = ack.outcome == Outcome::Succeeded;
-    match (action, &ack.evidence) {
-        (Action::LinkSet(wanted), Evidence::LinkChange(change)) => {
-            link_contradiction(wanted, change, succeeded)
-        }
-        (Action::LinkSet(_), Evidence::None) => {
-            succeeded.then(|| "a link was switched, and no link was read back".into())
-        }
-        (Action::Run(_) | Action::LinkList, Evidence::None) | (Action::LinkList, Evidence::Links(_)) => None,
-        (Action::Run(_) | Action::LinkSet(_), Evidence::Links(_))
-        | (Action::Run(_) | Action::LinkList, Evidence::LinkChange(_)) => {
-            Some(format!("evidence that does not belong to {}", action.name()))
-        }
-    }
-}
-
-fn link_contradiction(wanted: &LinkSet, change: &LinkChange, succeeded: bool) -> Option<String> {
-    let LinkChange { before, after } = change;
-    let is_the_one = |link: &outcome::LinkState| match &wanted.link {
-        LinkSelector::Name(name) => link.name == *name,
-        LinkSelector::Mac(mac) => link.mac == Some(*mac),
-    };
-    if before.index != after.index || !is_the_one(before) {
-        return Some(format!("evidence of another link than {}", wanted.link));
-    }
-    let word = |up| if up { "up" } else { "down" };
-    (succeeded && after.is_up() != wanted.up).then(|| {
-        format!(
-            "{} is said to be {}, and was read back {}",
-            wanted.link,
-            word(wanted.up),
-            word(after.is_up())
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use doorbell_wire::ids::{Digest, RequestId};
-    use doorbell_wire::message::outcome::{NotVerified, OutputTotals, Ran};
+    use doorbell_wire::message::action::LinkSelector;
+    use doorbell_wire::message::outcome::{NotVerified, OutputTotals};
     use serde_json::json;
 
     fn run() -> Action {
         serde_json::from_value(
-            json!({"Run": {"executable": {"InGuest": "true"}, "args": [], "env": [], "cwd": null}}),
+            json!({"Run": {"executable": {"InGuest": "true"}, "args": [], "env": [], "cwd": "/srv",
+                "user": "bob", "input": "None", "limits": {"output_len_max": 0, "memory_max": 32 << 20}}}),
         )
         .unwrap()
     }
 
     fn fetched_run() -> Action {
         let program = json!({"digest": "11".repeat(32), "len": 3, "name": "fix"});
-        serde_json::from_value(
-            json!({"Run": {"executable": {"Program": program}, "args": [], "env": [], "cwd": null}}),
-        )
+        serde_json::from_value(json!({"Run": {"executable": {"Program": program}, "args": [], "env": [],
+                "input": "None", "limits": {"output_len_max": 0}}}))
         .unwrap()
     }
 
@@ -303,12 +402,80 @@ mod tests {
             (killed.state, killed.receipt.exit_code, killed.receipt.signal),
             (State::Killed, None, Some(9))
         );
-        let not_started = plain(Outcome::NotStarted(2));
-        assert_eq!((not_started.state, not_started.receipt.errno), (State::NotStarted, Some(2)));
-        assert_eq!(
-            not_started.receipt.detail.unwrap(),
-            "true could not be started: No such file or directory"
-        );
+    }
+
+    #[test]
+    fn what_could_not_be_started_says_why_in_a_word_and_in_a_line() {
+        use outcome::StartFault as Fault;
+        let cases = [
+            (Fault::NotFound, 2, "not-found", "true is not in the guest"),
+            (Fault::NotExecutable, 13, "not-executable", "true is there, and must not be executed"),
+            (
+                Fault::BadInterpreter,
+                2,
+                "bad-interpreter",
+                "the interpreter that the program names is not in the guest",
+            ),
+            (Fault::WrongArchitecture, 8, "wrong-architecture", "true is a program for another machine"),
+            (
+                Fault::NotAProgram,
+                8,
+                "not-a-program",
+                "true is no program: neither a format of the kernel nor a script with a first line",
+            ),
+            (
+                Fault::NoExecMount,
+                13,
+                "no-exec-mount",
+                "true is on a file system from which nothing is executed",
+            ),
+            (
+                Fault::NoDirectory,
+                2,
+                "no-directory",
+                "the directory /srv cannot be entered: No such file or directory",
+            ),
+            (Fault::NoUser, 0, "no-user", "the guest has no user bob"),
+            (Fault::Kernel, 7, "kernel", "true could not be started: Argument list too long"),
+        ];
+        for (fault, errno, word, line) in cases {
+            let judged = plain(Outcome::NotStarted(NotStarted { fault, errno }));
+            assert_eq!(judged.state, State::NotStarted);
+            assert_eq!(judged.receipt.errno, Some(errno).filter(|errno| *errno != 0));
+            assert_eq!(serde_json::to_value(judged.receipt.start_fault).unwrap(), word);
+            assert_eq!(judged.receipt.detail.unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn a_program_that_was_killed_for_want_of_memory_says_so() {
+        let usage = |oom_killed| outcome::Usage {
+            cpu_user_us: u64::MAX,
+            cpu_system_us: 2,
+            memory_peak: Some((32 << 20) - 1),
+            oom_killed,
+        };
+        let ran = |oom_killed| outcome::Ran {
+            started_us: 5,
+            first_output_us: None,
+            exited_us: 7,
+            ended_us: 8,
+            usage: Some(usage(oom_killed)),
+        };
+        let judged = |outcome, oom_killed| {
+            let ack = Acknowledgement { ran: Some(ran(oom_killed)), ..ack(outcome, Evidence::None) };
+            judge(&run(), &ack, OutputKept::default())
+        };
+        let killed = judged(Outcome::Killed(9.try_into().unwrap()), true);
+        assert_eq!(killed.receipt.detail.unwrap(), "killed for want of memory (limit 32 MiB, peak 31.9 MiB)");
+        let shown = killed.receipt.usage.unwrap();
+        assert_eq!((shown.cpu_user_us, shown.oom_killed), (i64::MAX as u64, true));
+        assert_eq!(killed.receipt.ran.unwrap().ended_us, 8);
+        let failed = judged(Outcome::Failed(1.try_into().unwrap()), true);
+        let detail = failed.receipt.detail.unwrap();
+        assert!(detail.starts_with("a part of it was killed for want of memory"), "{detail}");
+        assert_eq!(judged(Outcome::Succeeded, true).receipt.detail, None);
+        assert_eq!(judged(Outcome::Killed(9.try_into().unwrap()), false).receipt.detail, None);
     }
 
     #[test]
@@ -334,11 +501,29 @@ mod tests {
     #[test]
     fn output_that_never_came_counts_as_lost() {
         let mut ack = ack(Outcome::Succeeded, Evidence::None);
-        ack.output.stdout = StreamTotal { kept: 100, dropped: 7 };
-        ack.ran = Some(Ran { started_ms: 50, ended_ms: 80 });
-        let receipt = judge(&run(), &ack, OutputKept { stdout: 60, stderr: 0 }).receipt;
-        assert_eq!(receipt.stdout, OutputTotal { bytes: 60, lost: 47 });
-        assert_eq!(receipt.ran_for_ms, Some(30));
+        ack.output.stdout = StreamTotal { kept: 100, dropped: 7, digest: None };
+        ack.output.stderr = StreamTotal { kept: u64::MAX, dropped: u64::MAX, digest: None };
+        let stdout = StreamKept { len: 60, digest: None };
+        let receipt = judge(&run(), &ack, OutputKept { stdout, ..OutputKept::default() }).receipt;
+        assert_eq!((receipt.stdout.bytes, receipt.stdout.lost, receipt.stdout.truncated), (60, 47, true));
+        assert_eq!((receipt.stderr.lost, receipt.stderr.intact), (i64::MAX as u64, None));
+    }
+
+    #[test]
+    fn a_copy_is_intact_or_not_or_cannot_be_told() {
+        let (one, other) = (Digest::new([1; 32]), Digest::new([2; 32]));
+        let intact = |kept, said, len, ours| {
+            let mut ack = ack(Outcome::Succeeded, Evidence::None);
+            ack.output.stdout = StreamTotal { kept, dropped: 9, digest: said };
+            let stdout = StreamKept { len, digest: ours };
+            judge(&run(), &ack, OutputKept { stdout, ..OutputKept::default() }).receipt.stdout
+        };
+        let same = intact(3, Some(one), 3, Some(one));
+        assert_eq!((same.intact, same.sha256), (Some(true), Some(one.to_string())));
+        assert_eq!((same.truncated, same.lost), (true, 9), "what was kept is whole and not all there was");
+        assert_eq!(intact(3, Some(one), 3, Some(other)).intact, Some(false));
+        assert_eq!(intact(3, Some(one), 2, Some(other)).intact, None, "a part is not damaged but lost");
+        assert_eq!(intact(3, None, 3, Some(one)).intact, None);
     }
 
     #[test]
@@ -352,6 +537,13 @@ mod tests {
             (link_down(), ack(Outcome::Succeeded, Evidence::None)),
             (link_down(), ack(Outcome::Succeeded, change("eth0", true))),
             (link_down(), ack(Outcome::Succeeded, change("eth1", false))),
+            (put(), ack(Outcome::Succeeded, Evidence::None)),
+            (put(), ack(Outcome::Succeeded, file("/etc/other", [0x11; 32]))),
+            (put(), ack(Outcome::Succeeded, file("/etc/motd", [0x12; 32]))),
+            (get(), ack(Outcome::Succeeded, Evidence::None)),
+            (get(), ack(Outcome::Succeeded, file("/etc/other", [0x11; 32]))),
+            (get(), ack(Outcome::NotReceived(NotReceived::Unstageable(28)), Evidence::None)),
+            (run(), ack(Outcome::Succeeded, file("/etc/motd", [0x11; 32]))),
         ];
         for (action, ack) in cases {
             let judged = judge(&action, &ack, OutputKept::default());
@@ -359,6 +551,45 @@ mod tests {
             let detail = judged.receipt.detail.unwrap();
             assert!(detail.starts_with("the acknowledgement contradicts itself: "), "{detail}");
         }
+    }
+
+    fn put() -> Action {
+        let payload = json!({"digest": "11".repeat(32), "len": 3});
+        let put =
+            json!({"path": "/etc/motd", "payload": payload, "form": "File", "mode": null, "owner": null});
+        serde_json::from_value(json!({ "Put": put })).unwrap()
+    }
+
+    fn get() -> Action {
+        serde_json::from_value(json!({"Get": {"path": "/etc/motd"}})).unwrap()
+    }
+
+    fn file(path: &str, digest: [u8; 32]) -> Evidence {
+        Evidence::File(outcome::FileEvidence {
+            path: path.parse().unwrap(),
+            kind: outcome::FileKind::File,
+            len: 3,
+            digest: Some(Digest::new(digest)),
+            mode: 0o644.try_into().unwrap(),
+            uid: 0,
+            gid: 5,
+            entries: 1,
+        })
+    }
+
+    #[test]
+    fn a_file_is_shown_as_it_was_read_back() {
+        for action in [put(), get()] {
+            let ack = ack(Outcome::Succeeded, file("/etc/motd", [0x11; 32]));
+            let judged = judge(&action, &ack, OutputKept::default());
+            assert_eq!(judged.state, State::Succeeded);
+            let file = judged.receipt.file.unwrap();
+            assert_eq!((file.path.as_str(), file.mode.as_str(), file.gid), ("/etc/motd", "0644", 5));
+            assert_eq!((file.kind, file.len, file.sha256), (FileKind::File, 3, Some("11".repeat(32))));
+        }
+        let full = ack(Outcome::NotReceived(NotReceived::Unstageable(28)), Evidence::None);
+        let judged = judge(&put(), &full, OutputKept::default());
+        assert_eq!(judged.receipt.detail.unwrap(), "the file could not be staged: No space left on device");
     }
 
     #[test]

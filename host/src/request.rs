@@ -3,9 +3,12 @@
 //! Asked by the store before it writes any new state. Trusts nothing: a move the table does not have is
 //! not made, whoever reports it.
 
-use doorbell_api::request::{Action as Shown, Link, ProgramRef, Run, State, Variable};
+use doorbell_api::request::{
+    Action as Shown, Form, Get, Input, Limits, Link, ProgramRef, Put, Run, State, Variable, Window,
+};
+use doorbell_wire::limits::OUTPUT_LEN_DEFAULT;
 use doorbell_wire::message::Stage;
-use doorbell_wire::message::action::{Action, Executable, LinkSet, RunParts};
+use doorbell_wire::message::action::{self as wire, Action, Executable, LinkSet, RunParts};
 
 /// What came of asking for a request that nothing refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -135,6 +138,8 @@ pub fn shown(action: &Action) -> Option<Shown> {
             let link = Link { link: link.to_string() };
             Some(if *up { Shown::LinkUp(link) } else { Shown::LinkDown(link) })
         }
+        Action::Put(put) => Some(Shown::Put(shown_put(put))),
+        Action::Get(get) => Some(Shown::Get(Get { path: get.path.to_string() })),
     }
 }
 
@@ -145,11 +150,14 @@ pub fn summary(action: &Action) -> String {
         Action::Run(run) => {
             let parts = run.parts();
             let args = parts.args.len();
+            let user = parts.user.as_ref().map(|user| format!(" as {:?}", user.as_str())).unwrap_or_default();
             match &parts.executable {
-                Executable::InGuest(command) => format!("run {:?} with arguments: {args}", command.as_str()),
+                Executable::InGuest(command) => {
+                    format!("run {:?} with arguments: {args}{user}", command.as_str())
+                }
                 Executable::Program(program) => {
                     format!(
-                        "run program {:?} sha256:{} with arguments: {args}",
+                        "run program {:?} sha256:{} with arguments: {args}{user}",
                         program.name.as_str(),
                         program.digest
                     )
@@ -158,6 +166,15 @@ pub fn summary(action: &Action) -> String {
         }
         Action::LinkList => action.name().into(),
         Action::LinkSet(LinkSet { link, .. }) => format!("{} {link}", action.name()),
+        Action::Put(put) => {
+            let form = match put.form {
+                wire::Form::File => "file",
+                wire::Form::Archive => "archive",
+            };
+            let wire::Payload { digest, len, .. } = put.payload;
+            format!("put {form} sha256:{digest} of {len} bytes to {:?}", put.path.as_str())
+        }
+        Action::Get(get) => format!("get {:?}", get.path.as_str()),
     }
 }
 
@@ -178,7 +195,39 @@ fn shown_run(parts: &RunParts) -> Run {
             .map(|(name, value)| Variable { name: name.clone(), value: value.clone() })
             .collect(),
         cwd: parts.cwd.as_ref().map(ToString::to_string),
+        user: parts.user.as_ref().map(ToString::to_string),
+        input: match parts.input {
+            wire::Input::None => Input::None,
+            wire::Input::Stream => Input::Stream,
+            wire::Input::Terminal(wire::Window { rows, columns }) => {
+                Input::Terminal(Window { rows, columns })
+            }
+        },
+        limits: Limits {
+            memory_max: parts.limits.memory_max,
+            processes_max: parts.limits.processes_max,
+            cpu_percent_max: parts.limits.cpu_percent_max,
+            output_max: Some(parts.limits.output_len_max).filter(|max| *max != OUTPUT_LEN_DEFAULT),
+        },
     }
+}
+
+fn shown_put(put: &wire::Put) -> Put {
+    Put {
+        path: put.path.to_string(),
+        digest: put.payload.digest.to_string(),
+        form: match put.form {
+            wire::Form::File => Form::File,
+            wire::Form::Archive => Form::Archive,
+        },
+        mode: put.mode.map(octal),
+        owner: put.owner.as_ref().map(ToString::to_string),
+    }
+}
+
+/// Permission bits as people write them.
+pub(crate) fn octal(mode: wire::Mode) -> String {
+    format!("{:04o}", u16::from(mode))
 }
 
 #[cfg(test)]
@@ -258,8 +307,8 @@ started        -              -              -              queued         inter
     #[test]
     fn the_audit_trail_shows_no_argument_and_no_variable() {
         let run = serde_json::json!({"Run": {"executable": {"InGuest": "passwd"}, "args": ["hunter2"],
-            "env": [["TOKEN", "s3cret"]], "cwd": null}});
+            "env": [["TOKEN", "s3cret"]], "user": "bob", "input": "None", "limits": {"output_len_max": 0}}});
         let action: Action = serde_json::from_value(run).unwrap();
-        assert_eq!(summary(&action), "run \"passwd\" with arguments: 1");
+        assert_eq!(summary(&action), "run \"passwd\" with arguments: 1 as \"bob\"");
     }
 }

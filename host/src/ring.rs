@@ -1,7 +1,7 @@
 //! The bell of one guest's session: one bit that wakes the task, and beside it what the task then finds.
 //!
 //! Rung by the API and by the registry; answered by the session's task. What can grow is bounded: cancels
-//! are a set of the guest's own open requests, queries have a limit.
+//! are a set of the guest's own open requests, touched inputs and queries have a limit.
 
 use doorbell_api::error::ErrorCode;
 use doorbell_wire::error::Reason;
@@ -26,8 +26,33 @@ struct Desk {
     waiting: bool,
     close: Option<Reason>,
     cancels: BTreeSet<RequestId>,
+    inputs: Touched,
     queries: VecDeque<Query>,
     ended: bool,
+}
+
+/// Requests whose input, or the size of whose terminal, has changed.
+#[derive(Debug, Default)]
+pub struct Touched {
+    ids: BTreeSet<RequestId>,
+    all: bool,
+}
+
+impl Touched {
+    /// Whether this one is to be looked at.
+    #[must_use]
+    pub fn has(&self, request: RequestId) -> bool {
+        self.all || self.ids.contains(&request)
+    }
+
+    fn add(&mut self, request: RequestId) {
+        // Beyond the bound every one in hand is looked at, of which there are few.
+        if self.ids.len() < TOUCHED_MAX {
+            self.ids.insert(request);
+        } else {
+            self.all = true;
+        }
+    }
 }
 
 /// A query that waits for its guest.
@@ -46,6 +71,8 @@ pub struct Found {
     pub close: Option<Reason>,
     /// Tell the guest to end these requests.
     pub cancels: BTreeSet<RequestId>,
+    /// There is input for these.
+    pub inputs: Touched,
     /// A request or a query waits: ring the guest.
     pub waiting: bool,
 }
@@ -61,6 +88,11 @@ impl Bell {
         self.with(|desk| {
             desk.cancels.insert(request);
         });
+    }
+
+    /// There is more input for a request, or its end, or its terminal has another size.
+    pub fn touch(&self, request: RequestId) {
+        self.with(|desk| desk.inputs.add(request));
     }
 
     /// The session is to end.
@@ -116,6 +148,7 @@ impl Bell {
         Found {
             close: desk.close.take(),
             cancels: std::mem::take(&mut desk.cancels),
+            inputs: std::mem::take(&mut desk.inputs),
             waiting: std::mem::take(&mut desk.waiting),
         }
     }
@@ -126,6 +159,13 @@ impl Bell {
         std::iter::from_fn(|| desk.queries.pop_front()).find(|query| !query.answer.is_closed())
     }
 
+    /// Whether somebody waits for the answer to a query that was not offered yet.
+    #[must_use]
+    pub fn has_query(&self) -> bool {
+        let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        desk.queries.iter().any(|query| !query.answer.is_closed())
+    }
+
     fn with<T>(&self, change: impl FnOnce(&mut Desk) -> T) -> T {
         let result = change(&mut self.desk.lock().unwrap_or_else(PoisonError::into_inner));
         self.bit.notify_one();
@@ -133,6 +173,8 @@ impl Bell {
     }
 }
 
+/// Requests of one guest that are remembered by name when their input has changed.
+const TOUCHED_MAX: usize = 64;
 /// Queries of one guest that may wait at once.
 const QUERIES_MAX: usize = 64;
 
@@ -156,6 +198,19 @@ mod tests {
         bell.query(Query { action: Action::LinkList, answer }).unwrap();
         drop(gone);
         assert!(bell.take_query().is_none());
+    }
+
+    #[tokio::test]
+    async fn touched_requests_are_remembered_within_bounds_and_none_is_missed() {
+        let bell = Bell::default();
+        let id = |number: usize| RequestId::new([u8::try_from(number).unwrap(); 16]);
+        bell.touch(id(1));
+        let found = bell.rung().await.inputs;
+        assert!(found.has(id(1)) && !found.has(id(2)));
+        (0..200).for_each(|number| bell.touch(id(number)));
+        let found = bell.rung().await.inputs;
+        assert_eq!(found.ids.len(), TOUCHED_MAX);
+        assert!((0..200).all(|number| found.has(id(number))));
     }
 
     #[tokio::test]

@@ -4,29 +4,33 @@
 //! [`doorbell_wire::session::host::Host`] by its drain contract: wait for bytes, a deadline or the bell; make
 //! one call; drain. Everybody else talks to it through the bell.
 
+mod bulk;
 mod hand;
 mod outbox;
+mod receipt;
 mod serve;
 
 use crate::doors::Entry;
 use crate::judge::nonce;
 use crate::manager::Manager;
 use crate::ring::Bell;
-use crate::store::{GuestRow, StoreError};
-use crate::time::unix_ms;
+use crate::store::{GuestRow, RequestRow, StoreError};
+use crate::time::{unix_ms, unix_us};
+use crate::trace::Clock;
 use doorbell_api::event::Change;
 use doorbell_api::guest::Presence;
 use doorbell_wire::error::{Malformed, Reason, SessionError, Silent};
 use doorbell_wire::frame::Deframer;
-use doorbell_wire::ids::{SessionToken, Tick};
-use doorbell_wire::limits::{FRAME_MS_MAX, VERSION_CURRENT, VERSION_MIN, WRITE_MS_MAX};
+use doorbell_wire::ids::{BootId, RequestId, SessionToken, Tick};
+use doorbell_wire::limits::{FRAME_MS_MAX, HANDS_MAX, VERSION_CURRENT, VERSION_MIN, WRITE_MS_MAX};
 use doorbell_wire::message::{FromGuest, Greeting};
 use doorbell_wire::session::host::{Host, Owed};
-use hand::Hand;
+use hand::{Hand, Hands};
 use outbox::Outbox;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::task::{JoinError, JoinSet};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
 /// Serves one connection to its end.
@@ -54,7 +58,15 @@ struct Session<S> {
     entry: Option<Entry>,
     entered: bool,
     token: Option<SessionToken>,
-    hand: Hand,
+    hands: Hands,
+    // Every sequence of the guest below this one is settled.
+    floor: u64,
+    rung_us: Option<u64>,
+    greeted: Option<Greeted>,
+    clock: Option<Clock>,
+    // The run of the guest's kernel that was here before.
+    boot_before: Option<BootId>,
+    storing: JoinSet<Stored>,
     reader: ReadHalf<S>,
     writer: WriteHalf<S>,
     deframer: Deframer,
@@ -63,6 +75,16 @@ struct Session<S> {
     frame_since: Option<Tick>,
     write_since: Option<Tick>,
 }
+
+/// When the greeting was about to leave, by both of the host's clocks.
+#[derive(Clone, Copy, Debug)]
+struct Greeted {
+    at_us: u64,
+    at: Instant,
+}
+
+/// A receipt that was stored, or could not be; `None` for a request that is not this guest's.
+type Stored = (RequestId, Result<Option<RequestRow>, StoreError>);
 
 /// Why a session is over.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +115,7 @@ enum Input {
     Bytes(usize),
     Bell(crate::ring::Found),
     Wrote(usize),
+    Stored(Box<Result<Stored, JoinError>>),
     Deadline,
 }
 
@@ -111,6 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             host_time_ms: unix_ms(),
         };
         let (reader, writer) = tokio::io::split(stream);
+        let boot_before = guest.agent.as_ref().and_then(|agent| agent.boot_id.parse().ok());
         Ok(Self {
             manager,
             guest,
@@ -120,7 +144,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             entry: Some(entry),
             entered: false,
             token: None,
-            hand: Hand::default(),
+            hands: Hands::default(),
+            floor: 0,
+            rung_us: None,
+            greeted: None,
+            clock: None,
+            boot_before,
+            storing: JoinSet::new(),
             reader,
             writer,
             deframer: Deframer::new(),
@@ -134,6 +164,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     async fn run(mut self) {
         debug!(met_at = self.met_at, "connected");
         let Err(end) = self.drive().await;
+        // What the guest said is kept before a newer session of it may say more.
+        while let Some(stored) = self.storing.join_next().await {
+            if let Ok((_, Ok(Some(row)))) = stored {
+                self.manager.moved(&row).await;
+            }
+        }
         self.bell.end();
         self.say_goodbye(&end).await;
         self.leave(&end).await;
@@ -158,7 +194,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
                     self.write_since = None;
                     session
                 }
-                Input::Bell(found) => self.answer_bell(session, found)?,
+                Input::Stored(stored) => self.stored(session, *stored).await?,
+                Input::Bell(found) => self.answer_bell(session, found).await?,
                 Input::Deadline => {
                     self.check_own_deadlines()?;
                     session.expire(self.now())?
@@ -189,27 +226,41 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
                 }
                 Owed::Judge(hello) => self.judge(session, &hello).await?,
                 Owed::Pulled => self.pulled(session).await?,
-                Owed::Attach(request) => self.attach(session, request).await?,
+                Owed::Attach(attach) => self.attach(session, attach).await?,
                 Owed::Serve(request) => self.begin_serving(session, request)?,
                 Owed::Progress(progress) => self.progress(session, progress).await?,
                 Owed::Spool(output) => self.spool(session, output).await?,
-                Owed::Store(acknowledgement) => self.store(session, *acknowledgement).await?,
+                Owed::InputTaken(request) => self.feed(session, request).await?,
+                Owed::Store(acknowledgement) => self.store(session, *acknowledgement)?,
             };
         }
     }
 
-    fn answer_bell(&mut self, mut session: Host, found: crate::ring::Found) -> Result<Host, End> {
+    async fn answer_bell(&mut self, mut session: Host, found: crate::ring::Found) -> Result<Host, End> {
         if let Some(reason) = found.close {
             return Err(End::Told(reason));
         }
         for request in found.cancels {
             session = session.cancel(request)?;
         }
+        let in_hand: Vec<_> = session.in_hand().filter(|request| found.inputs.has(*request)).collect();
+        for request in in_hand {
+            session = self.feed(session, request).await?;
+        }
         if found.waiting {
             self.manager.events.tell(&self.guest.name, Change::Rung);
-            session = session.ring()?;
+            session = self.ring(session)?;
         }
         Ok(session)
+    }
+
+    /// Rings, unless the guest's hands are full: it pulls by itself when one is free again.
+    fn ring(&mut self, session: Host) -> Result<Host, End> {
+        if session.in_hand().count() >= HANDS_MAX {
+            return Ok(session);
+        }
+        self.rung_us.get_or_insert_with(unix_us);
+        Ok(session.ring()?)
     }
 
     async fn wait(&mut self, buffer: &mut [u8], wait: Tick) -> Result<Input, End> {
@@ -218,6 +269,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             self.write_since = None;
         } else {
             self.write_since.get_or_insert(now);
+            // Before the first write: whatever the guest does with the greeting comes later.
+            self.greeted.get_or_insert_with(|| Greeted { at_us: unix_us(), at: Instant::now() });
         }
         let own = [self.frame_deadline(), self.write_deadline()].into_iter().flatten().fold(wait, Tick::min);
         let deadline = tokio::time::sleep(Duration::from_millis(now.until(own)));
@@ -227,6 +280,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             // A guest that does not read what it is told is not listened to: its answers wait in memory.
             read = self.reader.read(buffer), if !clogged => Ok(Input::Bytes(read?)),
             written = self.writer.write(outgoing), if !outgoing.is_empty() => Ok(Input::Wrote(written?)),
+            Some(stored) = self.storing.join_next() => Ok(Input::Stored(Box::new(stored))),
             // Only a session that is open rings or cancels; before, the bit stays set.
             found = self.bell.rung(), if self.entered => Ok(Input::Bell(found)),
             () = deadline => Ok(Input::Deadline),

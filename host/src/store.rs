@@ -14,6 +14,7 @@ mod receipts;
 mod requests;
 mod rows;
 mod sessions;
+mod stages;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -21,8 +22,8 @@ mod writer;
 pub use error::StoreError;
 pub use guests::fingerprint;
 pub use rows::{
-    AcceptRequest, Accepted, AddGuest, GuestRow, NextOffer, PendingRow, Place, Removed, RequestFilter,
-    RequestRow, Verdict,
+    AcceptRequest, Accepted, AddGuest, ChangeGuest, GuestRow, NextOffer, PendingRow, Place, Pull, Removed,
+    RequestFilter, RequestRow, Verdict,
 };
 
 use crate::config::Config;
@@ -50,7 +51,8 @@ impl Store {
         let (writing, reading) = open::connections(&state_dir)?;
         let (writes, write_jobs) = mpsc::channel(JOBS_WAITING);
         let (reads, read_jobs) = mpsc::channel(JOBS_WAITING);
-        let writer = writer::Writer::new(writing, state_dir.clone())?;
+        let late = stages::Late::default();
+        let writer = writer::Writer::new(writing, state_dir.clone(), late.clone())?;
         let clock = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -63,6 +65,7 @@ impl Store {
             writes: Some(writes),
             reads: Some(reads),
             threads,
+            late,
             state_dir,
             _lock: lock,
         })))
@@ -103,6 +106,7 @@ struct Inner {
     writes: Option<mpsc::Sender<Box<dyn Job>>>,
     reads: Option<mpsc::Sender<reader::ReadJob>>,
     threads: Vec<JoinHandle<()>>,
+    late: stages::Late,
     state_dir: PathBuf,
     _lock: Flock<File>,
 }

@@ -21,6 +21,9 @@ pub struct NewGuest {
     /// Its public key, 64 hexadecimal digits, when it is known beforehand: such a guest needs no approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
+    /// How many ordinary requests run in it at once, 1 to 8; 1, in order, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u8>,
 }
 
 /// Changes of a guest; what is absent stays as it is.
@@ -36,6 +39,9 @@ pub struct GuestChange {
     /// Another QMP socket; an empty text removes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qmp: Option<String>,
+    /// How many ordinary requests run in it at once, 1 to 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u8>,
 }
 
 /// A guest.
@@ -67,6 +73,8 @@ pub struct Guest {
     /// What it said of itself when it last proved its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentInfo>,
+    /// How many ordinary requests run in it at once.
+    pub concurrency: u8,
     /// Requests that have no final state yet.
     pub open_requests: u64,
 }

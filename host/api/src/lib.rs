@@ -13,6 +13,7 @@ pub mod info;
 pub mod program;
 pub mod receipt;
 pub mod request;
+pub mod trace;
 
 /// Where the daemon's socket is when nothing says otherwise.
 pub const SOCKET_DEFAULT: &str = "/run/doorbell/doorbelld.sock";

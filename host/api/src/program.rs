@@ -11,3 +11,10 @@ pub struct Program {
     /// Bytes it has.
     pub len: u64,
 }
+
+/// An upload that can be resumed.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+pub struct Upload {
+    /// Bytes the manager has of it.
+    pub len: u64,
+}

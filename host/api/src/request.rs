@@ -22,6 +22,12 @@ pub struct NewRequest {
     /// Whether an interrupted start may be started again.
     #[serde(default)]
     pub idempotent: bool,
+    /// Whether it goes before the ordinary requests of its guest, and runs beside what runs there.
+    #[serde(default)]
+    pub urgent: bool,
+    /// What becomes of it when the last client that was attached to it is gone.
+    #[serde(default)]
+    pub on_disconnect: OnDisconnect,
     /// Why, for receipt and audit trail; at most 256 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -37,6 +43,21 @@ pub enum Action {
     LinkUp(Link),
     /// Bring a link down.
     LinkDown(Link),
+    /// Put a file or a tree into the guest; its bytes were uploaded before.
+    Put(Put),
+    /// Read a file or a tree of the guest: it comes as the request's standard output, a tar archive.
+    Get(Get),
+}
+
+/// What becomes of a request without a client.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDisconnect {
+    /// It goes on.
+    #[default]
+    Keep,
+    /// It is cancelled.
+    Kill,
 }
 
 /// A program to start. Exactly one of `command` and `program` is given.
@@ -58,6 +79,101 @@ pub struct Run {
     /// An absolute path to start in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
+    /// As whom: a user of the guest by name or number; the agent's own user, root, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// What it reads.
+    #[serde(default)]
+    pub input: Input,
+    /// How much it may take.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// What a program reads on its standard input.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Input {
+    /// Nothing.
+    #[default]
+    None,
+    /// What is written with `PUT /v1/requests/{id}/input`, to its end.
+    Stream,
+    /// The same, through a terminal of its own; all output is then standard output.
+    Terminal(Window),
+}
+
+/// The size of a terminal.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// Lines.
+    pub rows: u16,
+    /// Columns.
+    pub columns: u16,
+}
+
+/// How much a program, with all it starts, may take. What is absent is not limited.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_max: Option<u64>,
+    /// Processes and threads at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes_max: Option<u32>,
+    /// Hundredths of one processor's time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent_max: Option<u32>,
+    /// Output bytes that are kept of each stream; 64 MiB when absent, 16 GiB at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_max: Option<u64>,
+}
+
+/// A file or a tree for the guest.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Put {
+    /// An absolute path; what is there is replaced whole.
+    pub path: String,
+    /// SHA-256 of the bytes that were uploaded, 64 hexadecimal digits.
+    pub digest: String,
+    /// What the bytes are.
+    pub form: Form,
+    /// Permission bits of a file, in octal: `0644`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// `user`, `user:group` or `:group`, by name or number; root when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+/// What the bytes of a put are.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// The content of one file.
+    File,
+    /// A tar archive of a tree.
+    Archive,
+}
+
+/// A file or a tree of the guest to be read.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Get {
+    /// An absolute path.
+    pub path: String,
+}
+
+/// How much of a request's input the manager has.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+pub struct InputState {
+    /// Bytes.
+    pub len: u64,
+    /// Whether that is all of it.
+    pub ended: bool,
 }
 
 /// A program by its content.
@@ -114,6 +230,10 @@ pub struct Request {
     /// Milliseconds a program may run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// Whether it goes before the ordinary requests of its guest.
+    pub urgent: bool,
+    /// What becomes of it without a client.
+    pub on_disconnect: OnDisconnect,
     /// Whether a cancel was asked for.
     pub cancel_asked: bool,
     /// How often it was offered to the guest.

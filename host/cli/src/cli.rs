@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::{audit, doctor, guest, link, manual, request, run, watch};
+use crate::{audit, doctor, guest, link, manual, pull, push, request, run, trace, watch};
 use clap::{Parser, Subcommand};
 use doorbell_client::Client;
 use doorbell_client::api::{SOCKET_DEFAULT, SOCKET_ENV};
@@ -30,13 +30,19 @@ enum Command {
     Guest(guest::GuestCommand),
     /// Run a program in a guest, with its output live and its exit status as our own
     Run(run::RunArgs),
+    /// Put a file or a directory into a guest
+    Push(push::PushArgs),
+    /// Read a file or a directory of a guest
+    Pull(pull::PullArgs),
     /// List a guest's network links, and switch them off and on
     Link(link::LinkArgs),
-    /// List, show, await and cancel requests, and read their output
+    /// List, show, attach to, await and cancel requests, and read their output
     #[command(subcommand)]
     Request(request::RequestCommand),
     /// Show every state change as it happens, until Ctrl-C
     Watch,
+    /// Show how long requests took from station to station, since the manager started
+    Stations,
     /// List and verify the audit trail
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -54,9 +60,12 @@ impl Cli {
         match self.command {
             Command::Guest(command) => guest::run(&context, command).await,
             Command::Run(args) => run::run(&context, args).await,
+            Command::Push(args) => push::run(&context, args).await,
+            Command::Pull(args) => pull::run(&context, args).await,
             Command::Link(args) => link::run(&context, args).await,
             Command::Request(command) => request::run(&context, command).await,
             Command::Watch => watch::run(&context).await,
+            Command::Stations => trace::stations(&context).await,
             Command::Audit(command) => audit::run(&context, command).await,
             Command::Doctor(args) => doctor::run(&context, args).await,
             Command::Completions(args) => manual::completions(&context, &args),

@@ -93,7 +93,7 @@ impl From<Exit> for ExitCode {
 
 /// The table as the help shows it.
 pub(crate) fn help() -> String {
-    let mut text = String::from("Exit status:\n");
+    let mut text = format!("{HEAD}\n");
     for (status, meaning) in TABLE {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {status:<8}{meaning}");
@@ -102,19 +102,22 @@ pub(crate) fn help() -> String {
     text
 }
 
+/// What stands over the table in the help.
+pub(crate) const HEAD: &str = "Exit status:";
+
 /// Every status with its meaning; help and man pages are made from it.
 pub(crate) const TABLE: [(&str, &str); 11] = [
     ("0", "done; of a request: it succeeded"),
     ("1", "it is not so: the audit trail is broken, doctor found a problem"),
     ("2", "a bad command line, or input that the manager refused"),
-    ("n", "run, request wait: the program's own exit status"),
-    ("128+n", "run, request wait: signal n ended the program"),
+    ("n", "run, request attach, request wait: the program's own exit status"),
+    ("128+n", "run, request attach, request wait: signal n ended the program"),
     ("121", "it could not be started: not-started, not-received, not-verified, not-retrieved"),
     ("122", "the guest refused it"),
     ("123", "it ended before its end: expired, cancelled, timed-out, undeliverable"),
     ("124", "the guest is not connected or did not answer"),
     ("125", "doorbelld cannot be reached, or failed"),
-    ("126", "not known: interrupted, or not final when the wait for it ended"),
+    ("126", "not known: interrupted, detached, or not final when the wait for it ended"),
 ];
 
 #[cfg(test)]

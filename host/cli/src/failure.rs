@@ -30,12 +30,12 @@ impl Failure {
         Self { exit, report: Report::Line(message.into()) }
     }
 
-    /// Of a request that was accepted before the manager failed: its id must not be lost with it.
+    /// Of a request that was accepted before the manager or our own input failed: its id must not be lost with it.
     pub(crate) fn of_request(self, id: &str) -> Self {
         match &self.report {
-            Report::Line(line) if self.exit == Exit::Daemon => Self::new(
+            Report::Line(line) if matches!(self.exit, Exit::Daemon | Exit::Misused) => Self::new(
                 self.exit,
-                format!("{line}; then see `doorbell request wait {id}`, which was accepted"),
+                format!("{line}; the request was accepted: `doorbell request attach {id}` goes on with it"),
             ),
             Report::Line(_) | Report::Nothing | Report::Asked(_) => self,
         }

@@ -1,40 +1,83 @@
-//! Follows a request to its end: output as it comes, Ctrl-C as a cancel, the exit status from the outcome.
+//! Follows a request to its end: output as it comes, input as it is typed, Ctrl-C as a cancel.
 //!
-//! Stations: acknowledgement and receipt, as the operator sees them. Called by `run`, `link` and `request`.
+//! Stations: acknowledgement and receipt, as the operator sees them. Called by `run`, `attach`, `link` and
+//! whatever else waits for a request.
 
 use crate::context::{Context, unwritten};
 use crate::exit::Exit;
 use crate::failure::{Failure, describe};
-use crate::text::word;
-use base64ct::{Base64, Encoding as _};
+use crate::feed::{Feed, left};
+use crate::kept::{Kept, Shown, text_or_base64};
+use crate::terminal;
+use crate::waiting;
 use bytes::Bytes;
-use doorbell_client::Stream;
-use doorbell_client::api::guest::Presence;
-use doorbell_client::api::request::{Request, State};
+use doorbell_client::api::request::Request;
+use doorbell_client::{ClientError, Stream};
 use futures_util::StreamExt as _;
 use serde::Serialize;
-use std::io::IsTerminal as _;
 use std::pin::pin;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Something that happened, as `--json` shows it.
+pub(crate) use crate::outcome::outcome;
+
+/// What is wanted of a request beside its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// Output, from these places on.
+    pub(crate) output: Option<Offsets>,
+    /// What it gets from our standard input.
+    pub(crate) feed: Feed,
+}
+
+/// The first byte wanted of each stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Offsets {
+    pub(crate) stdout: u64,
+    pub(crate) stderr: u64,
+}
+
+/// A request that has its final state, and the beginning of its output where `--json` wants it.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) request: Request,
+    stdout: Kept,
+    stderr: Kept,
+}
+
+/// The document that `--json` prints of a request that was followed to its end.
 #[derive(Debug, Serialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
-pub(crate) enum Happened<'a> {
-    /// The manager has the request on disk.
-    Accepted { request: &'a Request },
-    /// The program printed. `text` where the bytes are UTF-8, else `base64`.
-    Output {
-        stream: &'static str,
-        offset: u64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        text: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        base64: Option<String>,
-    },
-    /// The request has a final state.
-    Ended { request: &'a Request },
+struct Document<'a> {
+    #[serde(flatten)]
+    request: &'a Request,
+    exit_status: u8,
+    exit_code: Option<u8>,
+    signal: Option<u8>,
+    output: Outputs<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Outputs<'a> {
+    stdout: Shown<'a>,
+    stderr: Shown<'a>,
+}
+
+impl Ended {
+    /// Prints the document where one is wanted: it decides, whatever the exit status says.
+    pub(crate) fn show(&self, context: &Context) -> Result<(), Failure> {
+        if !context.json {
+            return Ok(());
+        }
+        let receipt = self.request.receipt.as_ref();
+        let document = Document {
+            request: &self.request,
+            exit_status: Exit::of_request(&self.request).code(),
+            exit_code: receipt.and_then(|receipt| receipt.exit_code),
+            signal: receipt.and_then(|receipt| receipt.signal),
+            output: Outputs { stdout: self.stdout.show(), stderr: self.stderr.show() },
+        };
+        context.show(&document, |_| String::new())
+    }
 }
 
 /// Waits for a request's end, with its output if that is wanted. Ctrl-C asks for a cancel, twice leaves it.
@@ -43,20 +86,49 @@ pub(crate) async fn to_the_end(
     request: &Request,
     output: bool,
 ) -> Result<Request, Failure> {
-    let interrupts = interrupts()?;
-    let end = async {
-        say_if_absent(context, &request.guest).await?;
-        if output {
-            let stdout = copy(context, &request.id, Stream::Stdout, 0, true);
-            let stderr = copy(context, &request.id, Stream::Stderr, 0, true);
-            tokio::try_join!(stdout, stderr)?;
-        }
-        Ok(context.client.wait(&request.id, None).await?)
-    };
+    let wanted = Wanted { output: output.then(Offsets::default), feed: Feed::Nothing };
+    Ok(attend(context, request, wanted).await?.request)
+}
+
+/// Stays with a request until its end, its user's wish to leave, or a failure.
+pub(crate) async fn attend(context: &Context, request: &Request, wanted: Wanted) -> Result<Ended, Failure> {
+    let id = &request.id;
+    let has_terminal = matches!(wanted.feed, Feed::Terminal(_));
+    let signals = Signals::listen(has_terminal)?;
+    // Put back before anything is said of the end.
+    let _raw = if has_terminal { terminal::make_raw()? } else { None };
     tokio::select! {
-        ended = end => ended.map_err(|failure: Failure| failure.of_request(&request.id)),
-        left = interrupted(context, &request.id, interrupts) => Err(left),
+        ended = end(context, id, wanted.output) => ended.map_err(|failure| failure.of_request(id)),
+        failure = wanted.feed.run(context, request) => Err(failure),
+        failure = signals.left(context, request) => Err(failure),
+        failure = waiting::tell(context, id) => Err(failure),
     }
+}
+
+/// Does some work about a request, while its user may cancel it or leave: as [`attend`], without a terminal.
+pub(crate) async fn attend_to<T>(
+    context: &Context,
+    request: &Request,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let signals = Signals::listen(false)?;
+    tokio::select! {
+        done = work => done.map_err(|failure| failure.of_request(&request.id)),
+        failure = signals.left(context, request) => Err(failure),
+        failure = waiting::tell(context, &request.id) => Err(failure),
+    }
+}
+
+async fn end(context: &Context, id: &str, from: Option<Offsets>) -> Result<Ended, Failure> {
+    let (stdout, stderr) = match from {
+        Some(from) => {
+            let stdout = pass_on(context, id, Stream::Stdout, from.stdout);
+            let stderr = pass_on(context, id, Stream::Stderr, from.stderr);
+            tokio::try_join!(stdout, stderr)?
+        }
+        None => Default::default(),
+    };
+    Ok(Ended { request: context.client.wait(id, None).await?, stdout, stderr })
 }
 
 /// Every Ctrl-C from now on.
@@ -65,7 +137,7 @@ pub(crate) fn interrupts() -> Result<Signal, Failure> {
         .map_err(|error| Failure::new(Exit::Daemon, format!("cannot listen for Ctrl-C: {error}")))
 }
 
-/// Copies output to our own stream of the same name, byte for byte, each piece at once.
+/// Prints output that the manager has to our own stream of the same name, each piece at once.
 pub(crate) async fn copy(
     context: &Context,
     id: &str,
@@ -73,68 +145,100 @@ pub(crate) async fn copy(
     mut offset: u64,
     follow: bool,
 ) -> Result<(), Failure> {
-    let mut out: Box<dyn AsyncWrite + Unpin> = match stream {
-        Stream::Stdout => Box::new(tokio::io::stdout()),
-        Stream::Stderr => Box::new(tokio::io::stderr()),
-    };
+    if !context.json {
+        return write_all(context.client.output(id, stream, offset, follow), stream).await;
+    }
     let mut pieces = pin!(context.client.output(id, stream, offset, follow));
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
-        if context.json {
-            context.show_line(&as_json(stream, offset, &piece), |_| String::new())?;
-        } else {
-            let written = async { out.write_all(&piece).await.and(out.flush().await) };
-            // The program runs on in the guest: that nobody reads says nothing of its outcome.
-            written.await.map_err(|error| unwritten(&error, Exit::Unconfirmed))?;
-        }
+        context.show_line(&as_json(stream, offset, &piece), |_| String::new())?;
         offset = offset.saturating_add(piece.len() as u64);
     }
     Ok(())
 }
 
-/// The exit status of a request that was waited for; what its exit status alone does not tell is said.
-pub(crate) fn outcome(request: &Request) -> Result<Exit, Failure> {
-    let exit = Exit::of_request(request);
-    if matches!(request.state, State::Succeeded | State::Failed) {
-        return Ok(exit);
-    }
-    if request.state.is_final() {
-        return Err(Failure::new(exit, sentence(request)));
-    }
-    let (id, state) = (&request.id, word(&request.state));
-    Err(Failure::new(exit, format!("request {id} is still {state}: wait again, or cancel it")))
+/// Says one line on standard error, without the power to move a cursor.
+pub(crate) async fn say(line: &str) {
+    let line = format!("doorbell: {}{}", crate::text::plain(line), terminal::line_end());
+    // Where nobody reads any more, there is nobody to tell.
+    let _ = tokio::io::stderr().write_all(line.as_bytes()).await;
 }
 
-/// Tells somebody at a terminal why nothing happens yet.
-async fn say_if_absent(context: &Context, guest: &str) -> Result<(), Failure> {
-    if context.json || !std::io::stderr().is_terminal() {
-        return Ok(());
+/// Output of a request to which we are attached: printed, or kept for the document.
+async fn pass_on(context: &Context, id: &str, stream: Stream, offset: u64) -> Result<Kept, Failure> {
+    let pieces = context.client.attached_output(id, stream, offset);
+    let mut kept = Kept::default();
+    if context.json {
+        let mut pieces = pin!(pieces);
+        while let Some(piece) = pieces.next().await {
+            kept.add(&piece?);
+        }
+    } else {
+        write_all(pieces, stream).await?;
     }
-    let found = context.client.guest(guest).show().await?;
-    if found.presence != Presence::Connected {
-        let presence = word(&found.presence);
-        say(&format!(
-            "{guest} is not connected ({presence}): the request waits for it; Ctrl-C asks for a cancel"
-        ))
-        .await;
+    Ok(kept)
+}
+
+async fn write_all(
+    pieces: impl futures_util::Stream<Item = Result<Bytes, ClientError>>,
+    stream: Stream,
+) -> Result<(), Failure> {
+    let mut out: Box<dyn AsyncWrite + Unpin> = match stream {
+        Stream::Stdout => Box::new(tokio::io::stdout()),
+        Stream::Stderr => Box::new(tokio::io::stderr()),
+    };
+    let mut pieces = pin!(pieces);
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        let written = async { out.write_all(&piece).await.and(out.flush().await) };
+        // The program runs on in the guest: that nobody reads says nothing of its outcome.
+        written.await.map_err(|error| unwritten(&error, Exit::Unconfirmed))?;
     }
     Ok(())
 }
 
-/// Output that was lost must not pass for output that never was.
-pub(crate) async fn say_if_lost(request: &Request) {
-    let Some(receipt) = &request.receipt else { return };
-    for (name, total) in [("standard output", receipt.stdout), ("standard error", receipt.stderr)] {
-        if total.lost > 0 {
-            say(&format!("{} bytes of {name} were lost", total.lost)).await;
+/// The signals that end our part in a request before its own end.
+enum Signals {
+    /// Ctrl-C comes as a signal: once for a cancel, twice to leave.
+    Line(Signal),
+    /// Ctrl-C goes to the program; each of these asks us to end, with the terminal put back.
+    Terminal([Signal; 4]),
+}
+
+impl Signals {
+    fn listen(has_terminal: bool) -> Result<Self, Failure> {
+        let interrupts = interrupts()?;
+        if !has_terminal {
+            return Ok(Self::Line(interrupts));
+        }
+        let failed = |error| Failure::new(Exit::Daemon, format!("cannot listen for signals: {error}"));
+        let ends = |kind| signal(kind).map_err(failed);
+        let (terminate, hang_up) = (ends(SignalKind::terminate())?, ends(SignalKind::hangup())?);
+        Ok(Self::Terminal([interrupts, terminate, hang_up, ends(SignalKind::quit())?]))
+    }
+
+    /// Ends only when we are to leave.
+    async fn left(self, context: &Context, request: &Request) -> Failure {
+        match self {
+            Self::Line(interrupts) => interrupted(context, request, interrupts).await,
+            Self::Terminal([mut a, mut b, mut c, mut d]) => {
+                tokio::select! {
+                    _ = a.recv() => {}
+                    _ = b.recv() => {}
+                    _ = c.recv() => {}
+                    _ = d.recv() => {}
+                }
+                left(request)
+            }
         }
     }
 }
 
 /// Ends only when the user has had enough: with the second Ctrl-C.
-async fn interrupted(context: &Context, id: &str, mut interrupts: Signal) -> Failure {
+async fn interrupted(context: &Context, request: &Request, mut interrupts: Signal) -> Failure {
+    let id = &request.id;
     interrupts.recv().await;
-    say(&format!("asked for a cancel of request {id}; Ctrl-C again leaves it to itself")).await;
+    say(&format!("cancelling request {id}; Ctrl-C once more to detach")).await;
     let refused = async {
         if let Err(error) = context.client.cancel(id).await {
             say(&format!("it could not be cancelled: {}", describe(&error))).await;
@@ -145,59 +249,49 @@ async fn interrupted(context: &Context, id: &str, mut interrupts: Signal) -> Fai
         () = refused => {}
         _ = interrupts.recv() => {}
     }
-    Failure::new(Exit::Unconfirmed, format!("left request {id} to itself; see `doorbell request wait {id}`"))
+    left(request)
 }
 
-async fn say(line: &str) {
-    let line = format!("doorbell: {}\n", crate::text::plain(line));
-    // Where nobody reads any more, there is nobody to tell.
-    let _ = tokio::io::stderr().write_all(line.as_bytes()).await;
+/// A piece of output as `--json` shows it. `text` where the bytes are UTF-8, else `base64`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "output")]
+struct Piece<'a> {
+    stream: &'static str,
+    offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
 }
 
-fn sentence(request: &Request) -> String {
-    let receipt = request.receipt.as_ref();
-    let signal = receipt.and_then(|receipt| receipt.signal).map(|signal| format!(" by signal {signal}"));
-    let detail = receipt.and_then(|receipt| receipt.detail.as_ref()).map(|detail| format!(": {detail}"));
-    let state = word(&request.state);
-    format!("request {} is {state}{}{}", request.id, signal.unwrap_or_default(), detail.unwrap_or_default())
-}
-
-fn as_json(stream: Stream, offset: u64, piece: &Bytes) -> Happened<'_> {
-    let text = std::str::from_utf8(piece).ok();
-    let base64 = text.is_none().then(|| Base64::encode_string(piece));
-    Happened::Output { stream: stream.as_str(), offset, text, base64 }
+fn as_json(stream: Stream, offset: u64, piece: &Bytes) -> Piece<'_> {
+    let (text, base64) = text_or_base64(piece);
+    Piece { stream: stream.as_str(), offset, text, base64 }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use doorbell_client::api::receipt::Receipt;
+    use doorbell_client::api::request::State;
 
     pub(crate) fn request(state: State, exit_code: Option<u8>, signal: Option<u8>) -> Request {
         let mut request: Request = serde_json::from_value(serde_json::json!({
             "id": "0123456789abcdef0123456789abcdef", "guest": "web-3", "sequence": 1,
             "action": {"type": "run", "command": "true"}, "state": "queued", "asked_by": "uid 0 (root)",
-            "accepted_at_ms": 1_700_000_000_000_u64, "cancel_asked": false, "offers": 1,
+            "accepted_at_ms": 1_700_000_000_000_u64, "urgent": false, "on_disconnect": "keep",
+            "cancel_asked": false, "offers": 1,
         }))
         .expect("a request");
         let receipt: Receipt = serde_json::from_value(serde_json::json!({
             "stored_at_ms": 1_700_000_000_001_u64, "exit_code": exit_code, "signal": signal, "audit_hash": "00",
-            "stdout": {"bytes": 0, "lost": 0}, "stderr": {"bytes": 0, "lost": 0}, "detail": "why",
+            "stdout": {"bytes": 0, "lost": 0, "truncated": false},
+            "stderr": {"bytes": 0, "lost": 0, "truncated": false}, "detail": "why",
         }))
         .expect("a receipt");
         request.state = state;
         request.receipt = state.is_final().then_some(receipt);
         request
-    }
-
-    #[test]
-    fn what_the_status_alone_does_not_tell_is_said_once() {
-        assert_eq!(outcome(&request(State::Failed, Some(3), None)).map(Exit::code).expect("silent"), 3);
-        let told = outcome(&request(State::Killed, None, Some(9))).expect_err("told");
-        assert_eq!(told.line(), "request 0123456789abcdef0123456789abcdef is killed by signal 9: why");
-        assert_eq!(told.exit().code(), 137);
-        let open = outcome(&request(State::Started, None, None)).expect_err("told");
-        assert!(open.line().ends_with("is still started: wait again, or cancel it"), "{}", open.line());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub(crate) enum GuestCommand {
     /// Add a guest, by the context id or the hybrid socket where its agent is met
     Add(AddArgs),
-    /// Change where a guest is met
+    /// Change where a guest is met, and how much it does at once
     Set(SetArgs),
     /// List all guests
     Ls,
@@ -41,6 +41,9 @@ pub(crate) struct AddArgs {
     /// The path of its QMP socket
     #[arg(long, value_name = "PATH")]
     qmp: Option<PathBuf>,
+    /// How many ordinary requests run in it at once, 1 to 8; one, in order, when not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    concurrency: Option<u8>,
     /// Its public key, 64 hexadecimal digits: a guest whose key is known needs no approval
     #[arg(long, value_name = "HEX")]
     key: Option<String>,
@@ -59,7 +62,7 @@ struct Place {
 }
 
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["cid", "hybrid_socket", "qmp"]))]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["cid", "hybrid_socket", "qmp", "concurrency"]))]
 pub(crate) struct SetArgs {
     /// The guest's name
     name: String,
@@ -72,6 +75,9 @@ pub(crate) struct SetArgs {
     /// Another QMP socket; an empty text removes it
     #[arg(long, value_name = "PATH")]
     qmp: Option<String>,
+    /// How many ordinary requests run in it at once, 1 to 8
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    concurrency: Option<u8>,
 }
 
 #[derive(Args, Debug)]
@@ -112,6 +118,7 @@ async fn add(context: &Context, args: AddArgs) -> Result<(), Failure> {
         hybrid_socket: args.place.hybrid_socket.as_deref().map(absolute).transpose()?,
         qmp: args.qmp.as_deref().map(absolute).transpose()?,
         public_key: args.key,
+        concurrency: args.concurrency,
     };
     context.show(&context.client.add_guest(&new).await?, |guest| {
         let next = match guest.fingerprint {
@@ -130,7 +137,7 @@ async fn set(context: &Context, args: SetArgs) -> Result<(), Failure> {
         other => other.map(|path| absolute(Path::new(path))).transpose()?,
     };
     let hybrid_socket = args.hybrid_socket.as_deref().map(absolute).transpose()?;
-    let change = GuestChange { cid: args.cid, hybrid_socket, qmp };
+    let change = GuestChange { cid: args.cid, hybrid_socket, qmp, concurrency: args.concurrency };
     context.show(&context.client.guest(args.name).change(&change).await?, details)
 }
 
@@ -209,6 +216,7 @@ fn details(guest: &Guest) -> String {
         ("added", moment(guest.added_at_ms).into()),
         ("last seen", guest.last_seen_ms.map_or_else(|| "never".to_owned(), moment).into()),
         ("open requests", guest.open_requests.to_string().into()),
+        ("concurrency", format!("{} at once", guest.concurrency).into()),
     ];
     if let Some(qmp) = &guest.qmp {
         list.push(("qmp socket", qmp.into()));

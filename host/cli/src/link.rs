@@ -10,7 +10,7 @@ use crate::table::{Cell, Table, Tone, facts};
 use crate::text::{moment, state};
 use clap::{Args, Subcommand};
 use doorbell_client::api::receipt::LinkState;
-use doorbell_client::api::request::{Action, Answer, Link, NewRequest, Query, Request};
+use doorbell_client::api::request::{Action, Answer, Link, NewRequest, OnDisconnect, Query, Request};
 use std::time::Duration;
 
 #[derive(Args, Debug)]
@@ -42,6 +42,9 @@ struct SwitchArgs {
     /// Do not begin it when this time has passed before its guest took it
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     expires: Option<Duration>,
+    /// Go before the guest's ordinary requests, and beside what runs there
+    #[arg(long)]
+    urgent: bool,
     /// Do nothing when the guest is not connected
     #[arg(long)]
     no_queue: bool,
@@ -83,6 +86,8 @@ async fn switch(context: &Context, guest: &str, action: Action, args: SwitchArgs
         expires_in_ms: args.expires.map(duration::ms),
         // The wanted state is named, so a second start does no more than the first.
         idempotent: true,
+        urgent: args.urgent,
+        on_disconnect: OnDisconnect::Keep,
         reason: args.reason,
     };
     let request = context.client.submit(guest, new).await?;

@@ -4,22 +4,36 @@
 //! wrong comes back here to be printed once and turned into the exit status (`exit`).
 #![forbid(unsafe_code)]
 
+mod attach;
 mod audit;
+mod cancel;
 mod cli;
 mod context;
+mod details;
 mod doctor;
 mod duration;
 mod exit;
 mod failure;
+mod feed;
 mod follow;
 mod guest;
+mod kept;
+mod keys;
 mod link;
 mod manual;
+mod outcome;
+mod pull;
+mod push;
 mod request;
 mod run;
+mod size;
 mod table;
+mod terminal;
 mod text;
+mod trace;
+mod transfer;
 mod upload;
+mod waiting;
 mod watch;
 
 use crate::cli::Cli;

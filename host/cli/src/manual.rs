@@ -2,7 +2,7 @@
 
 use crate::cli::Cli;
 use crate::context::{Context, print};
-use crate::exit::{Exit, TABLE};
+use crate::exit::{self, Exit, TABLE};
 use crate::failure::Failure;
 use clap::{Args, Command, CommandFactory as _};
 use clap_complete::Shell;
@@ -72,7 +72,6 @@ fn write_pages(command: &Command, dir: &Path, written: &mut Vec<String>) -> io::
     Ok(())
 }
 
-/// The table of statuses has a section of its own here, so the text behind the options is left out.
 fn page(command: &Command, man: &Man) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     man.render_title(&mut text)?;
@@ -83,6 +82,7 @@ fn page(command: &Command, man: &Man) -> io::Result<Vec<u8>> {
     if command.has_subcommands() {
         man.render_subcommands_section(&mut text)?;
     }
+    notes(command).to_writer(&mut text)?;
     exit_status().to_writer(&mut text)?;
     environment().to_writer(&mut text)?;
     Ok(text)
@@ -94,6 +94,21 @@ fn synopsis(command: &Command) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["SYNOPSIS"]);
     roff.text([roman(usage.trim_start_matches("Usage: "))]);
+    roff
+}
+
+/// What the help has behind the options, but for the table of statuses, which has a section of its own here.
+fn notes(command: &Command) -> Roff {
+    let mut roff = Roff::new();
+    let behind = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let notes = behind.split(exit::HEAD).next().unwrap_or_default().trim_end();
+    if !notes.is_empty() {
+        roff.control("SH", ["NOTES"]);
+        for paragraph in notes.split("\n\n") {
+            roff.control("PP", []);
+            roff.text([roman(paragraph)]);
+        }
+    }
     roff
 }
 
@@ -148,6 +163,9 @@ mod tests {
             let text = std::fs::read_to_string(dir.path().join(format!("{name}.1"))).expect("a page");
             assert!(text.contains(".SH \"EXIT STATUS\""), "{name} has no exit statuses");
             assert!(text.contains("could not be started"), "{name} has an empty table");
+            let has_notes = text.contains(".SH NOTES") && text.contains("once more detaches");
+            assert_eq!(has_notes, name == "doorbell-run", "{name}");
+            assert_eq!(text.matches("could not be started").count(), 1, "{name} has the table twice");
         }
     }
 }

@@ -1,15 +1,16 @@
-//! `doorbell request`: ls, show, output, wait, cancel.
+//! `doorbell request`: ls, show, output, attach, wait, cancel.
 
+use crate::attach::AttachArgs;
 use crate::context::Context;
+use crate::details::details;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::follow::{copy, outcome};
-use crate::table::{Cell, Table, facts};
+use crate::table::{Cell, Table};
 use crate::text::{action, moment, short, state};
-use crate::{duration, link};
+use crate::{attach, cancel, duration, trace};
 use clap::{Args, Subcommand};
-use doorbell_client::api::receipt::{OutputTotal, Receipt};
-use doorbell_client::api::request::{Request, RequestList};
+use doorbell_client::api::request::RequestList;
 use doorbell_client::{RequestFilter, Stream};
 use std::time::Duration;
 
@@ -21,7 +22,12 @@ pub(crate) enum RequestCommand {
     Show {
         /// The request's id, or its first digits, at least 6
         id: String,
+        /// Show the stations it has passed, and how long each took
+        #[arg(long)]
+        trace: bool,
     },
+    /// Go on with a request that was left: its output, its end, and its input where that is wanted
+    Attach(AttachArgs),
     /// Print a program's output, as the manager has it
     Output(OutputArgs),
     /// Wait until a request has a final state; exits as `run` would
@@ -32,7 +38,7 @@ pub(crate) enum RequestCommand {
         #[arg(long, value_name = "TIME", value_parser = duration::parse)]
         timeout: Option<Duration>,
     },
-    /// Ask for a request's end
+    /// Ask for a request's end, and tell what came of it; asking twice is as good as once
     Cancel {
         /// The request's id, or its first digits, at least 6
         id: String,
@@ -74,7 +80,9 @@ pub(crate) async fn run(context: &Context, command: RequestCommand) -> Result<Ex
             let filter = RequestFilter { guest: args.guest, open: args.open, limit: args.limit };
             context.show(&client.requests(&filter).await?, list)?;
         }
-        RequestCommand::Show { id } => context.show(&client.request(&id).await?, details)?,
+        RequestCommand::Show { id, trace: true } => trace::show(context, &id).await?,
+        RequestCommand::Show { id, trace: false } => context.show(&client.request(&id).await?, details)?,
+        RequestCommand::Attach(args) => return attach::run(context, args).await,
         RequestCommand::Output(args) => {
             let stream = if args.stderr { Stream::Stderr } else { Stream::Stdout };
             copy(context, &args.id, stream, args.offset, args.follow).await?;
@@ -84,7 +92,7 @@ pub(crate) async fn run(context: &Context, command: RequestCommand) -> Result<Ex
             context.show(&request, details)?;
             return outcome(&request);
         }
-        RequestCommand::Cancel { id } => context.show(&client.cancel(&id).await?, cancelled)?,
+        RequestCommand::Cancel { id } => cancel::run(context, &id).await?,
     }
     Ok(Exit::Done)
 }
@@ -105,55 +113,4 @@ fn list(list: &RequestList) -> String {
         text.push_str("there are older ones: give a larger --limit\n");
     }
     text
-}
-
-fn details(request: &Request) -> String {
-    let mut list = vec![
-        ("request", Cell::from(&request.id)),
-        ("guest", Cell::from(&request.guest)),
-        ("action", action(&request.action).into()),
-        ("state", state(request.state)),
-        ("asked by", Cell::from(&request.asked_by)),
-        ("reason", request.reason.as_deref().unwrap_or("-").into()),
-        ("accepted", moment(request.accepted_at_ms).into()),
-        ("sequence", format!("{}, offered {} times", request.sequence, request.offers).into()),
-    ];
-    list.extend(request.expires_at_ms.map(|at| ("expires", moment(at).into())));
-    list.extend(request.timeout_ms.map(|ms| ("timeout", duration::show(ms).into())));
-    if request.cancel_asked {
-        list.push(("cancel", "was asked for".into()));
-    }
-    if let Some(receipt) = &request.receipt {
-        receipt_facts(&mut list, receipt);
-    }
-    facts(list)
-}
-
-fn receipt_facts(list: &mut Vec<(&str, Cell)>, receipt: &Receipt) {
-    list.push(("receipt", format!("{} {}", moment(receipt.stored_at_ms), receipt.audit_hash).into()));
-    list.extend(receipt.exit_code.map(|code| ("exit status", code.to_string().into())));
-    list.extend(receipt.signal.map(|signal| ("signal", signal.to_string().into())));
-    list.extend(receipt.detail.as_ref().map(|detail| ("detail", detail.into())));
-    list.extend(receipt.errno.map(|errno| ("errno", errno.to_string().into())));
-    list.extend(receipt.link_before.as_ref().map(|state| ("link before", link::one_line(state).into())));
-    list.extend(receipt.link_after.as_ref().map(|state| ("link after", link::one_line(state).into())));
-    list.extend(receipt.ran_for_ms.map(|ms| ("ran for", duration::show(ms).into())));
-    list.push(("stdout", total(receipt.stdout).into()));
-    list.push(("stderr", total(receipt.stderr).into()));
-    list.extend(receipt.boot_id.as_ref().map(|id| ("boot id", id.into())));
-}
-
-fn total(total: OutputTotal) -> String {
-    match total.lost {
-        0 => format!("{} bytes", total.bytes),
-        lost => format!("{} bytes, {lost} lost", total.bytes),
-    }
-}
-
-fn cancelled(request: &Request) -> String {
-    let id = &request.id;
-    match request.state.is_final() {
-        true => format!("request {id} is {}\n", state(request.state).paint()),
-        false => format!("asked for a cancel of request {id}, which is {}\n", state(request.state).paint()),
-    }
 }

@@ -2,74 +2,159 @@
 //!
 //! Stations: command and request. The arguments go to the guest as they are; there is no shell on the way.
 
-use crate::context::Context;
+use crate::context::{Context, print};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::follow::{Happened, outcome, say_if_lost, to_the_end};
+use crate::feed::{self, Feed};
+use crate::follow::{Offsets, Wanted, attend};
+use crate::outcome::{outcome, say_what_is_amiss};
 use crate::text::word;
-use crate::{duration, upload};
-use clap::Args;
+use crate::{duration, keys, size, terminal, upload};
+use clap::{Args, ValueEnum};
+use doorbell_client::OUTPUT_LEN_MAX;
 use doorbell_client::api::guest::Presence;
-use doorbell_client::api::request::{Action, NewRequest, Run, Variable};
+use doorbell_client::api::request::{
+    Action, Input, Limits, NewRequest, OnDisconnect, Request, Run, Variable,
+};
 use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Args, Debug)]
+#[command(after_help = notes())]
 pub(crate) struct RunArgs {
     /// The guest's name
     guest: String,
     /// Upload this file and run it; what stands behind `--` are its arguments
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
+    #[command(flatten)]
+    how: How,
+    #[command(flatten)]
+    most: Most,
+    #[command(flatten)]
+    input: Source,
+    #[command(flatten)]
+    order: Order,
+    /// What to run in the guest
+    #[arg(last = true, required_unless_present = "program", value_names = ["COMMAND", "ARGS"], num_args = 1..)]
+    command: Vec<String>,
+}
+
+/// As whom, where and with what
+#[derive(Args, Debug)]
+struct How {
+    /// Run it as this user of the guest, by name or number; as root when not given
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
     /// Set a variable of its environment; can be given many times
     #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
     env: Vec<Variable>,
     /// The directory of the guest to start in, an absolute path
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
+}
+
+/// How much it may take, with all it starts
+#[derive(Args, Debug)]
+struct Most {
     /// End it after this time, counted from its start: 30s, 10m, 1h30m
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
+    /// Memory it may have at once: 64M, 2G
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    memory: Option<u64>,
+    /// Processes and threads it may have at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    processes: Option<u32>,
+    /// Hundredths of one processor's time it may use: 50, 200
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..))]
+    cpu: Option<u32>,
+    /// Output bytes that are kept of each stream: 64M when not given, at most 16G
+    #[arg(long, value_name = "SIZE", value_parser = output_max)]
+    output_max: Option<u64>,
+}
+
+/// What it reads
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+struct Source {
+    /// Send our standard input to it, to its end
+    #[arg(long)]
+    stdin: bool,
+    /// Give it a terminal, and our own one to it: Ctrl-C goes to the program
+    #[arg(long)]
+    pty: bool,
+}
+
+/// When, and what becomes of it
+#[derive(Args, Debug)]
+struct Order {
     /// Do not begin it when this time has passed before its guest took it
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     expires: Option<Duration>,
-    /// Why, for the receipt and the audit trail
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    /// Go before the guest's ordinary requests, and run beside what runs there
+    #[arg(long)]
+    urgent: bool,
+    /// When nobody follows it any more: keep it, or kill it after a few seconds
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = WhenAlone::Keep)]
+    on_disconnect: WhenAlone,
     /// It may be started again when the guest went down in the middle of it
     #[arg(long)]
     idempotent: bool,
+    /// Why, for the receipt and the audit trail
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// A name of your own for the request, 32 hexadecimal digits: submitting it twice runs it once
     #[arg(long, value_name = "HEX")]
     id: Option<String>,
-    /// Print the request's id once it is accepted, and do not wait
+    /// Print the request's id once it is accepted, and do not wait; --stdin is still sent to its end
     #[arg(long)]
     detach: bool,
     /// Do nothing when the guest is not connected
     #[arg(long)]
     no_queue: bool,
-    /// What to run in the guest
-    #[arg(last = true, required_unless_present = "program", value_names = ["COMMAND", "ARGS"], num_args = 1..)]
-    command: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum WhenAlone {
+    Keep,
+    Kill,
 }
 
 pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
+    must_fit(context, &args)?;
     let guest = args.guest.clone();
-    if args.no_queue {
+    if args.order.no_queue {
         must_be_connected(context, &guest).await?;
     }
-    let detach = args.detach;
+    let detach = args.order.detach;
     let new = new_request(context, args).await?;
     let request = context.client.submit(&guest, new).await?;
     if detach {
-        context.show(&request, |request| format!("{}\n", request.id))?;
-        return Ok(Exit::Done);
+        return leave(context, &request).await;
     }
-    context.show_line(&Happened::Accepted { request: &request }, |_| String::new())?;
-    let ended = to_the_end(context, &request, true).await?;
-    context.show_line(&Happened::Ended { request: &ended }, |_| String::new())?;
-    say_if_lost(&ended).await;
-    outcome(&ended)
+    let feed = match input_of(&request) {
+        Input::None => Feed::Nothing,
+        Input::Stream => Feed::Stream(0),
+        Input::Terminal(_) => Feed::Terminal(0),
+    };
+    follow(context, &request, Wanted { output: Some(Offsets::default()), feed }).await
+}
+
+/// Follows a program to its end: its output, then whatever its status does not tell.
+pub(crate) async fn follow(context: &Context, request: &Request, wanted: Wanted) -> Result<Exit, Failure> {
+    let ended = attend(context, request, wanted).await?;
+    ended.show(context)?;
+    say_what_is_amiss(&ended.request).await;
+    outcome(&ended.request)
+}
+
+/// What a request's program reads.
+pub(crate) const fn input_of(request: &Request) -> Input {
+    match &request.action {
+        Action::Run(run) => run.input,
+        Action::LinkUp(_) | Action::LinkDown(_) | Action::Put(_) | Action::Get(_) => Input::None,
+    }
 }
 
 /// For whoever wants it done now or not at all.
@@ -87,21 +172,83 @@ pub(crate) async fn must_be_connected(context: &Context, guest: &str) -> Result<
     ))
 }
 
+/// What the parser cannot know: options that contradict each other by their values.
+fn must_fit(context: &Context, args: &RunArgs) -> Result<(), Failure> {
+    let refuse = |why: &str| Err(Failure::new(Exit::Misused, format!("{why}; see `doorbell run --help`")));
+    if args.input.pty && context.json {
+        return refuse("--pty and --json cannot be used together: a terminal's output is no document");
+    }
+    if args.order.detach && args.order.on_disconnect == WhenAlone::Kill {
+        return refuse(
+            "--detach and --on-disconnect kill cannot be used together: it would be cancelled at once",
+        );
+    }
+    Ok(())
+}
+
+/// Goes away from a request that was accepted; all of its input is with the manager before.
+async fn leave(context: &Context, request: &Request) -> Result<Exit, Failure> {
+    if context.json {
+        context.show(request, |_| String::new())?;
+    } else {
+        print(&format!("{}\n", request.id))?;
+    }
+    if input_of(request) == Input::Stream {
+        feed::stream(context, &request.id, 0).await.map_err(|failure| failure.of_request(&request.id))?;
+    }
+    Ok(Exit::Done)
+}
+
 async fn new_request(context: &Context, args: RunArgs) -> Result<NewRequest, Failure> {
     let mut words = args.command.into_iter();
     let (command, program) = match &args.program {
         Some(path) => (None, Some(upload::upload(context, path).await?)),
         None => (words.next(), None),
     };
-    let run = Run { command, program, args: words.collect(), env: args.env, cwd: args.cwd };
+    let (how, most, order) = (args.how, args.most, args.order);
+    let mut env = how.env;
+    if args.input.pty && !env.iter().any(|variable| variable.name == "TERM") {
+        let kind = std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned());
+        env.push(Variable { name: "TERM".to_owned(), value: kind });
+    }
+    let run = Run {
+        command,
+        program,
+        args: words.collect(),
+        env,
+        cwd: how.cwd,
+        user: how.user,
+        input: args.input.wanted(),
+        limits: Limits {
+            memory_max: most.memory,
+            processes_max: most.processes,
+            cpu_percent_max: most.cpu,
+            output_max: most.output_max,
+        },
+    };
     Ok(NewRequest {
-        id: args.id,
+        id: order.id,
         action: Action::Run(run),
-        timeout_ms: args.timeout.map(duration::ms),
-        expires_in_ms: args.expires.map(duration::ms),
-        idempotent: args.idempotent,
-        reason: args.reason,
+        timeout_ms: most.timeout.map(duration::ms),
+        expires_in_ms: order.expires.map(duration::ms),
+        idempotent: order.idempotent,
+        urgent: order.urgent,
+        on_disconnect: match order.on_disconnect {
+            WhenAlone::Keep => OnDisconnect::Keep,
+            WhenAlone::Kill => OnDisconnect::Kill,
+        },
+        reason: order.reason,
     })
+}
+
+impl Source {
+    fn wanted(&self) -> Input {
+        match (self.stdin, self.pty) {
+            (_, true) => Input::Terminal(terminal::window()),
+            (true, false) => Input::Stream,
+            (false, false) => Input::None,
+        }
+    }
 }
 
 fn variable(text: &str) -> Result<Variable, String> {
@@ -111,6 +258,28 @@ fn variable(text: &str) -> Result<Variable, String> {
         }
         _ => Err("expected KEY=VALUE".to_owned()),
     }
+}
+
+fn output_max(text: &str) -> Result<u64, String> {
+    let bytes = size::parse(text)?;
+    if bytes > OUTPUT_LEN_MAX {
+        return Err(format!("at most {} are kept", size::show(OUTPUT_LEN_MAX)));
+    }
+    Ok(bytes)
+}
+
+/// What the options alone do not tell, one paragraph a line.
+fn notes() -> String {
+    format!(
+        "Ctrl-C asks for a cancel and waits for the end; once more detaches, and the request goes on. \
+         Under --pty Ctrl-C goes to the program: {} detaches. \
+         `doorbell request attach` goes on with a request that was left.\n\n\
+         --json prints one document at the end, which decides where exit statuses collide: the request with its \
+         receipt; exit_status, which is ours; exit_code and signal, which are the program's; and of each stream the \
+         first 1 MiB as output.stdout and output.stderr, in `text` or, where it is no UTF-8, in `base64`.\n\n{}",
+        keys::HOW,
+        crate::exit::help(),
+    )
 }
 
 #[cfg(test)]
@@ -123,5 +292,11 @@ mod tests {
         assert_eq!((read.name.as_str(), read.value.as_str()), ("OPTS", "a=b c"));
         assert_eq!(variable("EMPTY=").expect("a variable").value, "");
         assert!(variable("=x").is_err() && variable("x").is_err());
+    }
+
+    #[test]
+    fn no_more_output_is_asked_for_than_can_be_kept() {
+        assert_eq!(output_max("16G"), Ok(OUTPUT_LEN_MAX));
+        assert!(output_max("17G").is_err());
     }
 }

@@ -80,6 +80,8 @@ pub(crate) fn action(action: &Action) -> String {
         }
         Action::LinkUp(link) => format!("link up {}", link.link),
         Action::LinkDown(link) => format!("link down {}", link.link),
+        Action::Put(put) => format!("put {}", put.path),
+        Action::Get(get) => format!("get {}", get.path),
     }
 }
 

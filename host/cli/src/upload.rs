@@ -3,10 +3,8 @@
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use bytes::Bytes;
 use doorbell_client::PROGRAM_LEN_MAX;
 use doorbell_client::api::request::ProgramRef;
-use futures_util::{Stream, StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io;
 use std::path::Path;
@@ -16,14 +14,17 @@ use tokio::io::AsyncReadExt as _;
 /// Uploads the file. What it is called comes from its path, what it is from the manager's answer.
 pub(crate) async fn upload(context: &Context, path: &Path) -> Result<ProgramRef, Failure> {
     let (file, len) = open(path).await?;
-    let bar = ProgressBar::new(len).with_style(bar_style());
-    let counted = bar.clone();
-    let pieces = read(file, len).inspect(move |piece| {
-        counted.inc(piece.as_ref().map_or(0, |piece| piece.len() as u64));
-    });
-    let uploaded = context.client.upload(len, pieces).await;
+    let bar = bar("upload", len);
+    // A file that grows is cut, so that what is sent is what was looked at.
+    let uploaded = context.client.upload(file.take(len), |sent| bar.set_position(sent)).await;
     bar.finish_and_clear();
     let program = uploaded?;
+    if program.len < len {
+        return Err(Failure::new(
+            Exit::Misused,
+            format!("program file {}: it became shorter while it was read", path.display()),
+        ));
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(ProgramRef { digest: program.digest, name })
 }
@@ -54,28 +55,9 @@ async fn open(path: &Path) -> Result<(File, u64), Failure> {
     Ok((file, metadata.len()))
 }
 
-/// The first `len` bytes: the length is told before the bytes, so a file that grows is cut and one that
-/// shrinks is an error.
-fn read(file: File, len: u64) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    stream::try_unfold((file, len), |(mut file, left)| async move {
-        if left == 0 {
-            return Ok(None);
-        }
-        let mut piece = bytes::BytesMut::with_capacity(PIECE);
-        let got = (&mut file).take(left).read_buf(&mut piece).await?;
-        if got == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the file became shorter while it was read",
-            ));
-        }
-        Ok(Some((piece.freeze(), (file, left.saturating_sub(got as u64)))))
-    })
+/// A bar for so many bytes on their way; nothing where standard error is no terminal.
+pub(crate) fn bar(what: &'static str, len: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {bar:32} {bytes}/{total_bytes} {bytes_per_sec}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(len).with_style(style).with_prefix(what)
 }
-
-fn bar_style() -> ProgressStyle {
-    ProgressStyle::with_template("upload {bar:32} {bytes}/{total_bytes} {bytes_per_sec}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
-const PIECE: usize = 256 * 1024;

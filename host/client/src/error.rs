@@ -54,7 +54,7 @@ pub enum ClientError {
         expected: &'static str,
     },
     /// What the caller gave to be sent could not be read.
-    #[error("cannot read the program to be uploaded")]
+    #[error("cannot read what is to be sent")]
     Source(#[source] io::Error),
 }
 

@@ -4,7 +4,7 @@
 //! ([`api`]) and on nothing of the daemon; it trusts the daemon's answers only as far as their types go.
 //!
 //! ```no_run
-//! use doorbell_client::api::request::{Action, NewRequest, Run};
+//! use doorbell_client::api::request::{Action, NewRequest, OnDisconnect, Run};
 //! use doorbell_client::{Client, Stream};
 //! use futures_util::StreamExt;
 //!
@@ -17,6 +17,8 @@
 //!     timeout_ms: Some(30_000),
 //!     expires_in_ms: None,
 //!     idempotent: false,
+//!     urgent: false,
+//!     on_disconnect: OnDisconnect::Keep,
 //!     reason: Some("a look around".into()),
 //! };
 //! let request = client.guest("web-3").submit(new).await?;
@@ -31,7 +33,8 @@
 //! ```
 //!
 //! A daemon that goes away and is back within [`RESUME_FOR`] is not noticed by [`Client::submit`],
-//! [`Client::wait`] and [`Client::output`]: each is safe to repeat, so each is repeated.
+//! [`Client::wait`], [`Client::output`], [`Client::upload`] and [`Input`]: each is safe to repeat, so each is
+//! repeated, from the byte where it broke.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -39,18 +42,25 @@ mod audit;
 mod client;
 mod error;
 mod events;
+mod file;
 mod guest;
 mod http;
+mod input;
 mod outage;
 mod output;
 mod program;
 mod request;
+mod trace;
+mod upload;
 
 pub use client::Client;
 pub use doorbell_api as api;
-pub use doorbell_wire::limits::{MANAGER_PORT, PROGRAM_LEN_MAX};
+pub use doorbell_archive::{Fault, Kind, Unpacked, kernel};
+pub use doorbell_wire::limits::{FILE_LEN_MAX, INPUT_LEN_MAX, MANAGER_PORT, OUTPUT_LEN_MAX, PROGRAM_LEN_MAX};
 pub use error::ClientError;
+pub use file::{Destination, FileError, Packing, Received, Receiving};
 pub use guest::GuestHandle;
+pub use input::Input;
 pub use outage::RESUME_FOR;
 pub use output::Stream;
 pub use request::RequestFilter;

@@ -1,7 +1,7 @@
 //! How long a daemon may be away before a call that is safe to repeat gives up.
 //!
-//! Used by submit, wait and output. A daemon that this client
-//! has never reached is an error at once: nothing was begun.
+//! Used by submit, wait, output, upload and input. A daemon that this client has never reached is an error at
+//! once: nothing was begun.
 
 use crate::client::Client;
 use crate::error::ClientError;
@@ -30,9 +30,23 @@ impl Outage {
     /// Waits before the next try, or gives the error back when it is not the connection's or lasts too long.
     pub(crate) async fn endure(&mut self, error: ClientError) -> Result<(), ClientError> {
         let broke = matches!(error, ClientError::Lost { .. });
-        if !(error.is_transport() && (broke || self.since.is_some() || self.client.has_reached())) {
+        if !(error.is_transport() && (broke || self.is_recent() || self.client.has_reached())) {
             return Err(error);
         }
+        self.pause(error).await
+    }
+
+    /// The same for a refusal that may be for the first try, which broke here and is still under way there.
+    pub(crate) async fn outlast(&mut self, error: ClientError) -> Result<(), ClientError> {
+        if self.is_recent() { self.pause(error).await } else { Err(error) }
+    }
+
+    /// Whether a try has broken since the daemon last answered as it should.
+    pub(crate) const fn is_recent(&self) -> bool {
+        self.since.is_some()
+    }
+
+    async fn pause(&mut self, error: ClientError) -> Result<(), ClientError> {
         let since = *self.since.get_or_insert_with(Instant::now);
         if since.elapsed() >= RESUME_FOR {
             return Err(error);

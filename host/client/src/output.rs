@@ -40,7 +40,25 @@ impl Client {
         offset: u64,
         follow: bool,
     ) -> impl futures_util::Stream<Item = Result<Bytes, ClientError>> + Send + use<> {
-        let place = Place { client: self.clone(), id: id.to_owned(), stream, offset, follow };
+        self.read(Place { client: self.clone(), id: id.to_owned(), stream, offset, follow, attach: false })
+    }
+
+    /// The same to the end of the request, for a client that counts as attached to it: one whose going ends a
+    /// request that says so.
+    pub fn attached_output(
+        &self,
+        id: &str,
+        stream: Stream,
+        offset: u64,
+    ) -> impl futures_util::Stream<Item = Result<Bytes, ClientError>> + Send + use<> {
+        let id = id.to_owned();
+        self.read(Place { client: self.clone(), id, stream, offset, follow: true, attach: true })
+    }
+
+    fn read(
+        &self,
+        place: Place,
+    ) -> impl futures_util::Stream<Item = Result<Bytes, ClientError>> + Send + use<> {
         let reader = Reader { place, body: None, outage: Outage::of(self) };
         try_unfold(reader, |mut reader| async move { Ok(reader.next().await?.map(|bytes| (bytes, reader))) })
     }
@@ -53,6 +71,7 @@ struct Place {
     stream: Stream,
     offset: u64,
     follow: bool,
+    attach: bool,
 }
 
 struct Reader {
@@ -97,11 +116,12 @@ impl Reader {
 
 impl Place {
     async fn open(&self) -> Result<BoxStream<'static, reqwest::Result<Bytes>>, ClientError> {
-        let query = [
+        let mut query = vec![
             ("stream", self.stream.as_str().to_owned()),
             ("offset", self.offset.to_string()),
             ("follow", self.follow.to_string()),
         ];
+        query.extend(self.attach.then(|| ("attach", "true".to_owned())));
         // Silence is no fault here: a program may print nothing for days. So no limit on the whole.
         let url = self.client.url(&["requests", &self.id, "output"])?;
         let call = self.client.http().request(Method::GET, url).query(&query);

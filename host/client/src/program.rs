@@ -1,4 +1,4 @@
-//! Programs: bytes on their way to the manager, which names them by their SHA-256.
+//! Programs in one call: bytes on their way to the manager, which names them by their SHA-256.
 
 use crate::client::Client;
 use crate::error::ClientError;
@@ -13,11 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 impl Client {
-    /// Uploads a program of `len` bytes. The answer names it by its SHA-256.
+    /// Sends a program of `len` bytes in one call, which is not resumed; see [`Client::upload`]. The answer names
+    /// it by its SHA-256.
     ///
     /// # Errors
     /// Any [`ClientError`]; a program beyond [`PROGRAM_LEN_MAX`] is refused before anything is sent.
-    pub async fn upload<S>(&self, len: u64, bytes: S) -> Result<Program, ClientError>
+    pub async fn put_program<S>(&self, len: u64, bytes: S) -> Result<Program, ClientError>
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {

@@ -94,7 +94,8 @@ impl Client {
     }
 }
 
-fn fresh_id() -> Result<String, ClientError> {
+/// A name of our own, for what must be accepted once however often it is sent.
+pub(crate) fn fresh_id() -> Result<String, ClientError> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| ClientError::Misuse {
         what: "random source",

@@ -12,7 +12,9 @@ mod tests {
     use axum::{Json, Router};
     use doorbell_client::api::error::{ErrorBody, ErrorCode};
     use doorbell_client::api::event::{Change, Event};
-    use doorbell_client::api::request::{Action, NewRequest, Request, Run, State as RequestState};
+    use doorbell_client::api::request::{
+        Action, NewRequest, OnDisconnect, Request, Run, State as RequestState,
+    };
     use doorbell_client::{Client, ClientError, Stream};
     use futures_util::{StreamExt, TryStreamExt, stream};
     use std::collections::HashMap;
@@ -67,11 +69,12 @@ mod tests {
     fn request(state: RequestState, stdout: u64) -> Request {
         let receipt = serde_json::json!({
             "stored_at_ms": 2, "exit_code": 0, "audit_hash": "00",
-            "stdout": {"bytes": stdout, "lost": 0}, "stderr": {"bytes": 0, "lost": 0},
+            "stdout": {"bytes": stdout, "lost": 0, "truncated": false},
+            "stderr": {"bytes": 0, "lost": 0, "truncated": false},
         });
         serde_json::from_value(serde_json::json!({
             "id": ID, "guest": "web-3", "sequence": 1, "action": {"type": "run", "command": "true"}, "state": state,
-            "asked_by": "uid 0 (root)", "accepted_at_ms": 1, "cancel_asked": false, "offers": 1,
+            "asked_by": "uid 0 (root)", "accepted_at_ms": 1, "urgent": false, "on_disconnect": "keep", "cancel_asked": false, "offers": 1,
             "receipt": state.is_final().then_some(receipt),
         }))
         .expect("a request")
@@ -250,6 +253,8 @@ mod tests {
             timeout_ms: None,
             expires_in_ms: None,
             idempotent: false,
+            urgent: false,
+            on_disconnect: OnDisconnect::Keep,
             reason: None,
         };
         let accepted =
@@ -337,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_arrives_whole_and_one_that_shrinks_is_an_error() {
+    async fn a_program_in_one_call_arrives_whole_and_one_that_shrinks_is_an_error() {
         let place = place();
         let upload = put(|body: Bytes| async move {
             Json(serde_json::json!({ "digest": "ab".repeat(32), "len": body.len() }))
@@ -347,24 +352,24 @@ mod tests {
         let client = place.client();
         let pieces = || stream::iter((0..64).map(|_| Ok(Bytes::from(vec![7; 64 * 1024]))));
         let len = 64 * 64 * 1024;
-        assert_eq!(client.upload(len, pieces()).await.expect("uploaded").len, len);
-        assert_eq!(client.upload(0, stream::empty()).await.expect("uploaded").len, 0);
+        assert_eq!(client.put_program(len, pieces()).await.expect("uploaded").len, len);
+        assert_eq!(client.put_program(0, stream::empty()).await.expect("uploaded").len, 0);
         let faulty =
             pieces().take(3).chain(stream::iter([Err(io::Error::from(io::ErrorKind::UnexpectedEof))]));
-        let error = client.upload(len, faulty).await.expect_err("it became shorter");
+        let error = client.put_program(len, faulty).await.expect_err("it became shorter");
         assert!(matches!(error, ClientError::Source(_)), "{error:?}");
-        let error = client.upload(u64::MAX, stream::empty()).await.expect_err("too large");
+        let error = client.put_program(u64::MAX, stream::empty()).await.expect_err("too large");
         assert!(matches!(error, ClientError::Refused { status: 413, .. }), "{error:?}");
     }
 
     #[tokio::test]
-    async fn an_upload_that_is_refused_is_a_refusal() {
+    async fn a_program_that_is_refused_is_a_refusal() {
         let place = place();
         let upload = put(|_: Bytes| async { refusal(ErrorCode::NoSpace, "the disk is full; make room") })
             .layer(axum::extract::DefaultBodyLimit::disable());
         let _server = place.serve(Router::new().route("/v1/programs", upload));
         let pieces = stream::iter((0..512).map(|_| Ok(Bytes::from(vec![7; 64 * 1024]))));
-        let error = place.client().upload(512 * 64 * 1024, pieces).await.expect_err("refused");
+        let error = place.client().put_program(512 * 64 * 1024, pieces).await.expect_err("refused");
         assert!(matches!(error, ClientError::Refused { status: 507, .. }), "{error:?}");
     }
 

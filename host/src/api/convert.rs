@@ -6,11 +6,15 @@ use super::error::ApiError;
 use crate::manager::Manager;
 use crate::store::{AcceptRequest, Place};
 use doorbell_api::error::ErrorCode;
-use doorbell_api::request::{Action as AskedAction, NewRequest, ProgramRef, Run as AskedRun};
-use doorbell_wire::ids::{Digest, GuestCid, LinkName, MacAddress};
-use doorbell_wire::limits::{MANAGER_PORT, PATH_LEN_MAX};
+use doorbell_api::request::{
+    Action as AskedAction, Form as AskedForm, Input as AskedInput, NewRequest, ProgramRef, Put as AskedPut,
+    Run as AskedRun, Window as AskedWindow,
+};
+use doorbell_wire::ids::{Digest, GuestCid, LinkName, MacAddress, ShortText};
+use doorbell_wire::limits::{MANAGER_PORT, OUTPUT_LEN_DEFAULT, PATH_LEN_MAX};
 use doorbell_wire::message::action::{
-    Action, Command, Executable, LinkSelector, LinkSet, Program, Run, RunParts,
+    Action, Command, Executable, Form, Get, Input, Limits, LinkSelector, LinkSet, Mode, Payload, Program,
+    Put, Run, RunParts, Window,
 };
 use std::path::PathBuf;
 
@@ -27,6 +31,8 @@ pub(super) async fn request(manager: &Manager, new: NewRequest) -> Result<Accept
         timeout_ms: new.timeout_ms,
         expires_in_ms: new.expires_in_ms,
         idempotent: new.idempotent,
+        urgent: new.urgent,
+        on_disconnect: new.on_disconnect,
         reason: new.reason.map(TryInto::try_into).transpose()?,
     })
 }
@@ -63,6 +69,8 @@ async fn action(manager: &Manager, asked: AskedAction) -> Result<Action, ApiErro
         AskedAction::Run(asked) => run(manager, asked).await.map(Action::Run),
         AskedAction::LinkUp(asked) => Ok(Action::LinkSet(LinkSet { link: link(&asked.link)?, up: true })),
         AskedAction::LinkDown(asked) => Ok(Action::LinkSet(LinkSet { link: link(&asked.link)?, up: false })),
+        AskedAction::Put(asked) => put(manager, asked).await.map(Action::Put),
+        AskedAction::Get(asked) => Ok(Action::Get(Get { path: asked.path.try_into()? })),
     }
 }
 
@@ -75,7 +83,78 @@ async fn run(manager: &Manager, asked: AskedRun) -> Result<Run, ApiError> {
     };
     let env = asked.env.into_iter().map(|variable| (variable.name, variable.value)).collect();
     let cwd = asked.cwd.map(TryInto::try_into).transpose()?;
-    Ok(Run::try_from(RunParts { executable, args: asked.args, env, cwd })?)
+    let user = asked.user.map(|user| filled("user", user)).transpose()?;
+    let input = match asked.input {
+        AskedInput::None => Input::None,
+        AskedInput::Stream => Input::Stream,
+        AskedInput::Terminal(asked) => Input::Terminal(window(asked)?),
+    };
+    let limits = Limits {
+        memory_max: asked.limits.memory_max,
+        processes_max: asked.limits.processes_max,
+        cpu_percent_max: asked.limits.cpu_percent_max,
+        output_len_max: asked.limits.output_max.unwrap_or(OUTPUT_LEN_DEFAULT),
+    };
+    Ok(Run::try_from(RunParts { executable, args: asked.args, env, cwd, user, input, limits })?)
+}
+
+/// The size of a terminal.
+pub(super) fn window(asked: AskedWindow) -> Result<Window, ApiError> {
+    let AskedWindow { rows, columns } = asked;
+    if rows == 0 || columns == 0 {
+        return Err(ApiError::invalid(format!(
+            "a terminal of {rows} rows and {columns} columns shows nothing; give at least one of each"
+        )));
+    }
+    Ok(Window { rows, columns })
+}
+
+async fn put(manager: &Manager, asked: AskedPut) -> Result<Put, ApiError> {
+    let digest: Digest = asked.digest.parse()?;
+    let form = match asked.form {
+        AskedForm::File => Form::File,
+        AskedForm::Archive => Form::Archive,
+    };
+    if form == Form::Archive && asked.mode.is_some() {
+        return Err(ApiError::invalid("permission bits of an archive stand in it; leave mode out"));
+    }
+    let Some(len) = manager.programs.len(digest).await else {
+        let text = format!("the manager has no file {digest}; upload it with PUT /v1/uploads/{{id}} first");
+        return Err(ApiError::new(ErrorCode::NotFound, text));
+    };
+    Ok(Put {
+        path: asked.path.try_into()?,
+        payload: Payload::new(digest, len)?,
+        form,
+        mode: asked.mode.as_deref().map(mode).transpose()?,
+        owner: asked.owner.map(owner).transpose()?,
+    })
+}
+
+fn mode(text: &str) -> Result<Mode, ApiError> {
+    let digits = (1..=5).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit());
+    let bits = u16::from_str_radix(text, 8).ok().filter(|_| digits);
+    let mode = bits.and_then(|bits| Mode::try_from(bits).ok());
+    mode.ok_or_else(|| ApiError::invalid(format!("mode {text:?} is not valid: expected 0 to 7777, octal")))
+}
+
+/// `user`, `user:group` or `:group`.
+fn owner(text: String) -> Result<ShortText, ApiError> {
+    let (user, group) =
+        text.split_once(':').map_or((text.as_str(), None), |(user, group)| (user, Some(group)));
+    let plain = |part: &str| !part.contains(|sign: char| sign == ':' || sign.is_whitespace());
+    let named = if group.is_some() { group != Some("") } else { !user.is_empty() };
+    if named && plain(user) && group.is_none_or(plain) {
+        return Ok(text.try_into()?);
+    }
+    Err(ApiError::invalid(format!("owner {text:?} is not valid: expected user, user:group or :group")))
+}
+
+fn filled(what: &str, text: String) -> Result<ShortText, ApiError> {
+    if text.is_empty() || text.contains(|sign: char| sign == ':' || sign.is_whitespace()) {
+        return Err(ApiError::invalid(format!("{what} {text:?} is not valid: expected a name or a number")));
+    }
+    Ok(text.try_into()?)
 }
 
 async fn program(manager: &Manager, asked: ProgramRef) -> Result<Program, ApiError> {

@@ -4,7 +4,7 @@ use super::caller::Caller;
 use super::convert::{absolute, place};
 use super::error::ApiError;
 use crate::manager::Manager;
-use crate::store::{AddGuest, GuestRow, Place, fingerprint};
+use crate::store::{AddGuest, ChangeGuest, GuestRow, Place, fingerprint};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
@@ -43,6 +43,7 @@ pub(super) async fn add(
         place,
         qmp: new.qmp.map(|path| absolute("qmp", path)).transpose()?,
         key: new.public_key.map(|key| key.parse::<PublicKey>()).transpose()?,
+        concurrency: new.concurrency,
     };
     let row = manager.store.add_guest(&caller.actor(), add).await?;
     manager.events.tell(&row.name, Change::Added);
@@ -61,7 +62,7 @@ pub(super) async fn show(
     Ok(Json(show_row(&manager, &row)))
 }
 
-/// Changes where a guest is met. Its session, if it has one, ends: the place is part of who it is.
+/// Changes a guest. A change of its place ends its session, if it has one: the place is part of who it is.
 #[utoipa::path(patch, operation_id = "change-guest", tag = "guests", path = "/v1/guests/{name}", params(("name" = String, Path,)), request_body = GuestChange,
     responses((status = 200, body = Guest), (status = 400), (status = 404), (status = 409)))]
 pub(super) async fn change(
@@ -73,12 +74,14 @@ pub(super) async fn change(
     let Json(change) = body?;
     let place = place(change.cid, change.hybrid_socket)?;
     let moved = place.is_some();
-    let row =
-        manager.store.change_guest(&caller.actor(), &name.parse()?, place, changed_qmp(change.qmp)?).await?;
+    let asked = ChangeGuest { place, qmp: changed_qmp(change.qmp)?, concurrency: change.concurrency };
+    let row = manager.store.change_guest(&caller.actor(), &name.parse()?, asked).await?;
     if moved {
         end_session(&manager, &row);
         manager.doors.refresh();
     }
+    // More at once may be offered now.
+    manager.registry.ring(row.id);
     Ok(Json(show_row(&manager, &row)))
 }
 
@@ -95,7 +98,9 @@ pub(super) async fn remove(
     if let Some(bell) = manager.registry.bell(removed.id) {
         bell.close(Reason::UNKNOWN_GUEST);
     }
-    removed.closed.iter().for_each(|row| manager.events.request(row));
+    for row in &removed.closed {
+        manager.moved(row).await;
+    }
     manager.events.tell(&name, Change::Removed);
     manager.doors.refresh();
     Ok(StatusCode::NO_CONTENT)
@@ -160,6 +165,7 @@ fn show_row(manager: &Manager, row: &GuestRow) -> Guest {
         added_at_ms: row.added_at_ms,
         last_seen_ms: row.last_seen_ms,
         agent: row.agent.clone(),
+        concurrency: row.concurrency,
         open_requests: row.open_requests,
     }
 }

@@ -1,6 +1,7 @@
 //! What a program printed: any part, any number of times, live if wanted.
 
 use super::error::ApiError;
+use crate::clients::Attached;
 use crate::manager::Manager;
 use crate::store::RequestRow;
 use axum::body::{Body, Bytes};
@@ -29,6 +30,10 @@ pub(super) struct OutputParams {
     /// Go on as output comes, until nothing follows.
     #[serde(default)]
     follow: bool,
+    /// Count as a client of the request as long as this is read: one with `on_disconnect: kill` is cancelled
+    /// when its last one is gone.
+    #[serde(default)]
+    attach: bool,
 }
 
 /// The bytes of one stream from an offset on.
@@ -46,8 +51,10 @@ pub(super) async fn read(
         Some(other) => return Err(ApiError::invalid(format!("stream {other:?} is not stdout or stderr"))),
     };
     let RequestRow { id: request, .. } = manager.store.find_request(&id).await?;
+    let attached = if params.attach { manager.clients.attach(request) } else { None };
     let moved = manager.events.follow(request);
-    let reader = Reader { manager, request, which, offset: params.offset, follow: params.follow, moved };
+    let (offset, follow) = (params.offset, params.follow);
+    let reader = Reader { manager, request, which, offset, follow, moved, _attached: attached };
     let body = Body::from_stream(stream::try_unfold(reader, Reader::next));
     Ok(([(CONTENT_TYPE, "application/octet-stream")], body).into_response())
 }
@@ -59,6 +66,8 @@ struct Reader {
     offset: u64,
     follow: bool,
     moved: watch::Receiver<()>,
+    // Gone with the stream, however that ends.
+    _attached: Option<Attached>,
 }
 
 impl Reader {

@@ -23,7 +23,7 @@ pub(super) async fn put(
     let mut bytes = body.into_data_stream();
     let stored = manager.programs.put(&mut bytes).await;
     if stored.is_err() {
-        pass_over(bytes).await;
+        pass_over(bytes, PASS_OVER_MAX).await;
     }
     let (digest, len, is_new) = stored?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
@@ -31,7 +31,7 @@ pub(super) async fn put(
 }
 
 /// Reads what the caller still sends, within bounds: one that is cut off while it sends never reads the answer.
-async fn pass_over(mut bytes: BodyDataStream) {
+pub(super) async fn pass_over(mut bytes: BodyDataStream, patience: Duration) {
     let mut left = PROGRAM_LEN_MAX;
     let rest = async {
         while let Some(Ok(piece)) = bytes.next().await {
@@ -42,7 +42,7 @@ async fn pass_over(mut bytes: BodyDataStream) {
         }
     };
     // Whoever sends more, or more slowly, may be cut off.
-    let _ = tokio::time::timeout(PASS_OVER_MAX, rest).await;
+    let _ = tokio::time::timeout(patience, rest).await;
 }
 
-const PASS_OVER_MAX: Duration = Duration::from_secs(10);
+pub(super) const PASS_OVER_MAX: Duration = Duration::from_secs(10);

@@ -47,7 +47,7 @@ pub(super) async fn ask(
         }
         Err(_) => {
             let text = format!(
-                "guest {name} did not answer within {} ms; a program may be running: doorbell request ls --open --guest {name}",
+                "guest {name} did not answer within {} ms; see: doorbell guest show {name}",
                 wait.as_millis()
             );
             Err(ApiError::new(ErrorCode::NoAnswer, text))
@@ -68,7 +68,7 @@ fn read(name: &str, acknowledgement: Acknowledgement) -> Result<Answer, ApiError
             links: links.list().iter().map(link_to_api).collect(),
             links_left_out: links.left_out(),
         }),
-        Evidence::None | Evidence::LinkChange(_) => {
+        Evidence::None | Evidence::LinkChange(_) | Evidence::File(_) => {
             let text = format!("guest {name} did not answer the query: {:?}", acknowledgement.outcome);
             Err(ApiError::new(ErrorCode::NoAnswer, text))
         }

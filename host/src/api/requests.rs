@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use doorbell_api::request::{NewRequest, Request, RequestList};
+use doorbell_api::request::{NewRequest, OnDisconnect, Request, RequestList};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,10 @@ pub(super) async fn accept(
     let (admission, row) = manager.store.accept(&caller.actor(), &name, request).await?;
     let status = match admission {
         Admission::Accepted => {
-            manager.events.request(&row);
+            if row.on_disconnect == OnDisconnect::Kill {
+                manager.clients.watch(row.id, std::time::Instant::now());
+            }
+            manager.moved(&row).await;
             StatusCode::CREATED
         }
         Admission::Unchanged => StatusCode::OK,
@@ -123,12 +126,7 @@ pub(super) async fn cancel(
     Path(id): Path<String>,
 ) -> Result<Json<Request>, ApiError> {
     let id = manager.store.find_request(&id).await?.id;
-    let row = manager.store.cancel(&caller.actor(), id).await?;
-    if row.state.is_final() {
-        manager.events.request(&row);
-    } else if let Some(bell) = manager.registry.bell(row.guest_id) {
-        bell.cancel(id);
-    }
+    let row = manager.cancel(&caller.actor(), id, None).await?;
     Ok(Json(row.to_api()))
 }
 

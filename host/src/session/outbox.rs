@@ -4,6 +4,7 @@
 //! control frame waits for one chunk at most.
 
 use doorbell_wire::error::{Malformed, Reason};
+use doorbell_wire::ids::RequestId;
 use doorbell_wire::message::FromHost;
 use std::collections::VecDeque;
 
@@ -13,20 +14,46 @@ pub(super) struct Outbox {
     current: Vec<u8>,
     written: usize,
     control: Vec<u8>,
-    bulk: VecDeque<Vec<u8>>,
+    bulk: VecDeque<(RequestId, Vec<u8>)>,
 }
 
 impl Outbox {
-    /// Puts a message into its lane.
+    /// Puts a message into its lane. Input and its end keep their order, so both are bulk.
     pub(super) fn push(&mut self, message: &FromHost) -> Result<(), Malformed> {
+        let request = match message {
+            FromHost::Chunk(chunk) => Some(chunk.request),
+            FromHost::Input(input) => Some(input.request),
+            FromHost::InputEnd(end) => Some(end.request),
+            FromHost::Ring
+            | FromHost::Greeting(_)
+            | FromHost::Welcome(_)
+            | FromHost::Offer(_)
+            | FromHost::Nothing
+            | FromHost::OutputCredit(_)
+            | FromHost::Attached(_)
+            | FromHost::Noted(_)
+            | FromHost::Cancel(_)
+            | FromHost::Ping(_)
+            | FromHost::Resize(_)
+            | FromHost::HostBye(_) => None,
+        };
+        if let FromHost::Noted(request) = message {
+            self.hurry(*request);
+        }
         let frame = message.to_frame()?;
-        if matches!(message, FromHost::Chunk(_)) {
-            let mut bytes = Vec::new();
-            frame.write(&mut bytes)?;
-            self.bulk.push_back(bytes);
-            Ok(())
-        } else {
-            frame.write(&mut self.control)
+        let Some(request) = request else { return frame.write(&mut self.control) };
+        let mut bytes = Vec::new();
+        frame.write(&mut bytes)?;
+        self.bulk.push_back((request, bytes));
+        Ok(())
+    }
+
+    /// Nothing of a request may come behind its end, and no credit may be lost: what waits goes in front of it.
+    fn hurry(&mut self, request: RequestId) {
+        let (late, other) = std::mem::take(&mut self.bulk).into_iter().partition(|(of, _)| *of == request);
+        self.bulk = other;
+        for (_, mut bytes) in Vec::from(late) {
+            self.control.append(&mut bytes);
         }
     }
 
@@ -35,7 +62,7 @@ impl Outbox {
         if self.written >= self.current.len() {
             self.written = 0;
             self.current = if self.control.is_empty() {
-                self.bulk.pop_front().unwrap_or_default()
+                self.bulk.pop_front().map(|(_, bytes)| bytes).unwrap_or_default()
             } else {
                 std::mem::take(&mut self.control)
             };
@@ -81,8 +108,7 @@ const CONTROL_LEN_MAX: usize = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doorbell_wire::ids::RequestId;
-    use doorbell_wire::message::Chunk;
+    use doorbell_wire::message::{Chunk, Input, InputEnd};
 
     fn chunk() -> FromHost {
         FromHost::Chunk(Chunk { request: RequestId::new([1; 16]), offset: 0, bytes: vec![7; 1000] })
@@ -103,6 +129,25 @@ mod tests {
         assert_eq!(outbox.front().len(), begun);
         outbox.wrote(begun);
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn what_waits_of_a_request_goes_out_in_front_of_its_end() {
+        let (one, other) = (RequestId::new([1; 16]), RequestId::new([2; 16]));
+        let input = |request| FromHost::Input(Input { request, offset: 0, bytes: vec![7; 10] });
+        let messages = [input(other), input(one), FromHost::InputEnd(InputEnd { request: one, len: 10 })];
+        let mut outbox = Outbox::default();
+        messages.iter().for_each(|message| outbox.push(message).unwrap());
+        outbox.push(&FromHost::Noted(one)).unwrap();
+        let first = outbox.front().to_vec();
+        outbox.wrote(first.len());
+        let kinds = [&messages[1], &messages[2], &FromHost::Noted(one)].map(|message| {
+            let mut bytes = Vec::new();
+            message.to_frame().unwrap().write(&mut bytes).unwrap();
+            bytes
+        });
+        assert_eq!(first, kinds.concat());
+        assert_eq!(outbox.front()[0], 0x1a, "the input of the other one stays behind");
     }
 
     #[test]

@@ -2,21 +2,25 @@
 //!
 //! Called by the session's drain. Every step does its durable part before the session says anything about it.
 
-use super::{End, Hand, Session};
+use super::hand::{Held, takes_query};
+use super::{End, Greeted, Hand, Session};
 use crate::judge::{Judgement, judge, random};
-use crate::store::RequestRow;
+use crate::request::reached;
+use crate::ring::Query;
+use crate::store::{Pull, RequestRow};
+use crate::time::unix_us;
+use crate::trace::{Clock, Stamp, station_of};
 use doorbell_api::event::Change;
 use doorbell_api::guest::Presence;
 use doorbell_api::request::State;
 use doorbell_wire::error::Reason;
 use doorbell_wire::ids::RequestId;
-use doorbell_wire::message::outcome::Acknowledgement;
-use doorbell_wire::message::{Hello, Offer, Offsets, Output, Progress, Stage, Welcome};
+use doorbell_wire::message::{Attach, Claims, Hello, Offer, Offsets, Progress, Stage, Welcome};
 use doorbell_wire::session::host::Host;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     pub(super) async fn judge(&mut self, session: Host, hello: &Hello) -> Result<Host, End> {
@@ -28,6 +32,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
                 return Err(End::Refused(reason, text));
             }
         };
+        self.align(&hello.claims);
         self.entry = None;
         self.entered = true;
         self.token = Some(token);
@@ -46,114 +51,86 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     pub(super) async fn pulled(&mut self, session: Host) -> Result<Host, End> {
         self.confirm().await?;
         self.manager.events.tell(&self.guest.name, Change::Pulled);
-        if let Some(query) = self.bell.take_query() {
-            let offer = Offer {
-                request: RequestId::new(random()?),
-                sequence: None,
-                action: query.action.clone(),
-                timeout_ms: None,
-                idempotent: true,
-            };
-            self.hand = Hand::Query(query);
-            return Ok(session.offer(offer)?);
+        let (rung_us, pulled_us) = (self.rung_us.take(), unix_us());
+        if let Some(query) =
+            Some(&self.bell).filter(|_| takes_query(&self.hands)).and_then(|bell| bell.take_query())
+        {
+            return self.offer_query(session, query);
         }
-        let next = self.manager.store.next_offer(self.guest.id).await?;
-        next.moved.iter().for_each(|row| self.manager.events.request(row));
-        let Some(offer) = next.offer else {
-            self.hand = Hand::Empty;
-            return Ok(session.nothing()?);
-        };
-        self.hand =
-            Hand::Request { id: offer.request, program: offer.action.program().cloned(), fresh: true };
-        Ok(session.offer(offer)?)
+        let pull = Pull { in_hand: session.in_hand().collect(), rung_us, pulled_us };
+        let next = self.manager.store.next_offer(self.guest.id, pull).await?;
+        for row in &next.moved {
+            self.manager.moved(row).await;
+        }
+        self.floor = next.floor;
+        let Some(offer) = next.offer else { return Ok(session.nothing()?) };
+        self.hands.insert(offer.request, Hand::Request(Held::offered(&offer.action)));
+        let session = session.offer(offer)?;
+        let more = next.more || (self.bell.has_query() && takes_query(&self.hands));
+        if more { self.ring(session) } else { Ok(session) }
     }
 
-    pub(super) async fn attach(&mut self, session: Host, request: RequestId) -> Result<Host, End> {
+    /// A query goes first, and what else waits is asked for again.
+    fn offer_query(&mut self, session: Host, query: Query) -> Result<Host, End> {
+        let offer = Offer {
+            request: RequestId::new(random()?),
+            sequence: None,
+            floor: self.floor,
+            action: query.action.clone(),
+            timeout_ms: None,
+            idempotent: true,
+        };
+        self.hands.insert(offer.request, Hand::Query(query));
+        let session = session.offer(offer)?;
+        self.ring(session)
+    }
+
+    pub(super) async fn attach(&mut self, session: Host, attach: Attach) -> Result<Host, End> {
         self.confirm().await?;
+        let request = attach.request;
         let known = self.manager.store.attach(self.guest.id, request).await?;
         let Some(row) = known else {
             warn!(%request, "the guest has a request in hand that this manager does not know; its outcome will be dropped");
-            self.hand = Hand::Stranger;
-            return Ok(session.attached(None)?);
+            self.hands.insert(request, Hand::Stranger);
+            return Ok(session.attached(request, None, 0)?);
         };
-        self.hand = Hand::Request { id: request, program: None, fresh: false };
+        let held = Held::attached(&row);
+        let output_max = held.output_max;
+        self.hands.insert(request, Hand::Request(held));
         let from = self.continue_output(&row).await?;
-        let mut session = session.attached(from)?;
+        self.check_input(&row, attach).await?;
+        let mut session = session.attached(request, from, output_max)?;
         if row.cancel_asked {
             session = session.cancel(request)?;
         }
-        Ok(session)
+        self.feed(session, request).await
     }
 
-    pub(super) fn begin_serving(&mut self, session: Host, request: RequestId) -> Result<Host, End> {
-        match &self.hand {
-            Hand::Request { id, program: Some(_), .. } if *id == request => Ok(session),
-            Hand::Request { .. } | Hand::Empty | Hand::Stranger | Hand::Query(_) => {
-                Err(End::Fault(format!("request {request} is served without a program")))
-            }
+    /// A manager that lost input in a crash goes on when its client has sent it again.
+    async fn check_input(&mut self, row: &RequestRow, attach: Attach) -> Result<(), End> {
+        let kept = self.manager.inputs.state(row.id).await?;
+        if kept.len < attach.input && !row.state.is_final() {
+            let (request, guest) = (row.id, attach.input);
+            warn!(%request, guest, manager = kept.len, "the guest has more input than this manager");
         }
-    }
-
-    /// Makes one more chunk when the last one is on its way and the guest has given credit.
-    pub(super) async fn fill(&mut self, session: Host) -> Result<Host, End> {
-        let Some((offset, room)) = session.chunk_room().filter(|_| self.outbox.wants_bulk()) else {
-            return Ok(session);
-        };
-        let Hand::Request { id, program: Some(program), .. } = &self.hand else { return Ok(session) };
-        let bytes = self.manager.programs.read(program.digest, offset, room).await;
-        match bytes {
-            Ok(bytes) if !bytes.is_empty() => {
-                let session = session.chunk(bytes)?;
-                Ok(self.drain(session).await?.0)
-            }
-            Ok(_) => Err(End::Fault(format!(
-                "program {} of request {id} ends at {offset} where it has {} bytes; upload it again",
-                program.digest, program.len
-            ))),
-            Err(error) => {
-                // Where it stays, the same offer would fail for ever; without it the request is not retrieved.
-                let digest = program.digest;
-                self.manager.programs.set_aside(digest).await;
-                Err(End::Fault(format!(
-                    "program {digest} cannot be read and is set aside, upload it again: {error}"
-                )))
-            }
-        }
+        Ok(())
     }
 
     pub(super) async fn progress(&mut self, session: Host, progress: Progress) -> Result<Host, End> {
-        if let Hand::Request { id, fresh, .. } = self.hand {
-            if fresh && progress.stage == Stage::Started {
-                self.manager.outputs.forget(id).await?;
-            }
-            self.mark(id, progress.stage, Some(progress.at_ms)).await?;
+        let Progress { request, stage, at_us } = progress;
+        let clock = self.clock;
+        let Some(Hand::Request(held)) = self.hands.get_mut(&request) else { return Ok(session) };
+        held.stamps.extend(clock.map(|clock| clock.stamp(station_of(stage), at_us)));
+        // The other stations move nothing: they go along with the next one that does.
+        if reached(stage).is_none() || stage == Stage::Verified {
+            return Ok(session);
         }
-        Ok(session)
-    }
-
-    pub(super) async fn spool(&mut self, session: Host, output: Output) -> Result<Host, End> {
-        let count =
-            u32::try_from(output.bytes.len()).map_err(|_| End::Fault("a chunk is too long".into()))?;
-        if let Hand::Request { id, .. } = self.hand {
-            self.manager.outputs.append(id, output.stream, output.offset, output.bytes).await?;
-            self.manager.events.output(id);
+        let (fresh, stamps) = (held.fresh, std::mem::take(&mut held.stamps));
+        if fresh && stage == Stage::Started {
+            self.manager.outputs.forget(request).await?;
         }
-        Ok(session.spooled(count)?)
-    }
-
-    pub(super) async fn store(&mut self, session: Host, ack: Acknowledgement) -> Result<Host, End> {
-        match std::mem::take(&mut self.hand) {
-            Hand::Request { id, .. } => self.store_receipt(id, ack).await?,
-            Hand::Query(query) => {
-                if query.answer.send(ack).is_err() {
-                    debug!("nobody waits for the answer to this query any longer");
-                }
-            }
-            Hand::Stranger | Hand::Empty => {
-                warn!(request = %ack.request, "the outcome of an unknown request was dropped");
-            }
-        }
-        Ok(session.noted()?)
+        self.mark(request, stage, stamps).await?;
+        if stage == Stage::Started { self.feed(session, request).await } else { Ok(session) }
     }
 
     /// An operator who moves or removes a guest ends the session that is entered: one that enters behind
@@ -177,24 +154,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             // It has started, and this manager did not hear of it: what is on its disk was printed by a start
             // before that one.
             self.manager.outputs.forget(row.id).await?;
-            self.mark(row.id, Stage::Started, None).await?;
+            self.mark(row.id, Stage::Started, Vec::new()).await?;
         }
-        let kept = self.manager.outputs.lens(row.id).await?;
-        Ok(Some(Offsets { stdout: kept.stdout, stderr: kept.stderr }))
+        Ok(Some(self.manager.outputs.lens(row.id).await?))
     }
 
-    async fn mark(&mut self, id: RequestId, stage: Stage, at_ms: Option<u64>) -> Result<(), End> {
-        if let Some(row) = self.manager.store.mark(self.guest.id, id, stage, at_ms).await? {
-            self.manager.events.request(&row);
-        }
-        Ok(())
-    }
-
-    async fn store_receipt(&mut self, id: RequestId, ack: Acknowledgement) -> Result<(), End> {
-        let kept = self.manager.outputs.sync(id).await?;
-        match self.manager.store.store_receipt(self.guest.id, ack, kept).await? {
-            Some(row) => self.manager.events.request(&row),
-            None => warn!(request = %id, "the outcome of an unknown request was dropped"),
+    async fn mark(&mut self, id: RequestId, stage: Stage, stamps: Vec<Stamp>) -> Result<(), End> {
+        if let Some(row) = self.manager.store.mark(self.guest.id, id, stage, stamps).await? {
+            self.manager.moved(&row).await;
         }
         Ok(())
     }
@@ -205,6 +172,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             self.manager.store.confirm(self.guest.id, token).await?;
         }
         Ok(())
+    }
+
+    /// The guest read its clock between our greeting and its hello.
+    fn align(&mut self, claims: &Claims) {
+        let greeted = self.greeted.unwrap_or_else(|| Greeted { at_us: unix_us(), at: Instant::now() });
+        let took = u64::try_from(greeted.at.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.clock = Some(Clock::aligned(claims.boot_id, greeted.at_us, took, claims.clock_us));
     }
 
     fn tell_refused(&self, reason: Reason) {

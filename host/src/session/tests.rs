@@ -3,21 +3,22 @@
 use super::*;
 use crate::actor::Actor;
 use crate::config::Config;
-use crate::doors::Doors;
-use crate::events::Events;
-use crate::output::Outputs;
-use crate::programs::Programs;
-use crate::registry::Registry;
-use crate::store::{AcceptRequest, AddGuest, Place, Store};
-use doorbell_api::request::State;
+use crate::ring::Query;
+use crate::store::{AcceptRequest, AddGuest, ChangeGuest, Place};
+use crate::trace::STATIONS;
+use doorbell_api::request::{OnDisconnect, State};
+use doorbell_api::trace::Station;
 use doorbell_wire::handshake::transcript;
-use doorbell_wire::ids::{BootId, Nonce, PublicKey, RequestId, Signature};
-use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome, OutputTotals};
+use doorbell_wire::ids::{BootId, Digest, Nonce, PublicKey, RequestId, Signature};
+use doorbell_wire::message::action::{Action, Window};
+use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome, OutputTotals, Ran, StreamTotal};
 use doorbell_wire::message::{
-    Attached, Capabilities, Claims, Fetch, FromHost, Hello, Offsets, Output, Progress, Stage, Stream,
+    Attach, Attached, Capabilities, Claims, Fetch, FromHost, Hello, InputCredit, InputEnd, Offsets, Output,
+    Progress, Resize, Stage, Stream,
 };
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::io::DuplexStream;
 
 /// A manager with one approved guest.
@@ -32,26 +33,16 @@ impl Bench {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = Config { state_dir: dir.path().join("state"), ..Config::default() };
-        let store = Store::open(&config).unwrap();
         let key = SigningKey::from_bytes(&[3; 32]);
         let add = AddGuest {
             name: "web-3".parse().unwrap(),
             place: cid(7),
             qmp: None,
             key: Some(PublicKey::new(key.verifying_key().to_bytes())),
+            concurrency: None,
         };
-        let guest = store.add_guest(&ROOT, add).await.unwrap();
-        let manager = Manager {
-            store,
-            programs: Programs::open(&config.state_dir).unwrap(),
-            outputs: Outputs::open(&config.state_dir).unwrap(),
-            registry: Registry::default(),
-            events: Events::default(),
-            doors: Doors::default(),
-            vsock: String::new(),
-            started_at_ms: 0,
-            config,
-        };
+        let manager = Manager::open(config, String::new()).unwrap();
+        let guest = manager.store.add_guest(&ROOT, add).await.unwrap();
         Self { manager: Arc::new(manager), guest, key, _dir: dir }
     }
 
@@ -72,7 +63,8 @@ impl Bench {
             token,
             capabilities: Capabilities::RUN,
             agent: "0.1.0".parse().unwrap(),
-            low_water: 0,
+            sequence_max: 0,
+            clock_us: 1_000_000,
         };
         let proof = self.key.sign(&transcript(&greeting, &claims).unwrap());
         let proof = Signature::new(proof.to_bytes());
@@ -91,15 +83,10 @@ impl Bench {
     }
 
     async fn accept_run(&self, idempotent: bool, executable: Value) -> RequestId {
-        let action = json!({"Run": {"executable": executable, "args": [], "env": [], "cwd": null}});
-        let new = AcceptRequest {
-            id: None,
-            action: serde_json::from_value(action).unwrap(),
-            timeout_ms: None,
-            expires_in_ms: None,
-            idempotent,
-            reason: None,
-        };
+        self.accept_new(AcceptRequest { idempotent, ..run(&executable, "None") }).await
+    }
+
+    async fn accept_new(&self, new: AcceptRequest) -> RequestId {
         self.manager.store.accept(&ROOT, &self.guest.name, new).await.unwrap().1.id
     }
 
@@ -135,8 +122,21 @@ impl Peer {
         }
     }
 
+    async fn pull_offer(&mut self, expected: RequestId) {
+        self.say(&FromGuest::Pull).await;
+        let heard = self.hear().await;
+        assert!(matches!(&heard, FromHost::Offer(offer) if offer.request == expected), "{heard:?}");
+    }
+
+    /// Takes the next input, and gives where it ends.
+    async fn hear_input(&mut self, expected: RequestId, from: u64) -> u64 {
+        let FromHost::Input(input) = self.hear().await else { panic!("no input") };
+        assert_eq!((input.request, input.offset), (expected, from));
+        from + input.bytes.len() as u64
+    }
+
     async fn say_started(&mut self, request: RequestId) {
-        self.say(&FromGuest::Progress(Progress { request, stage: Stage::Started, at_ms: 1 })).await;
+        self.say(&FromGuest::Progress(Progress { request, stage: Stage::Started, at_us: 1_000_001 })).await;
     }
 
     async fn say_output(&mut self, request: RequestId, bytes: &[u8]) {
@@ -170,7 +170,7 @@ async fn the_output_of_a_request_with_a_receipt_is_out_of_its_guests_reach() {
     peer.say_succeeded(request).await;
     let receipt = format!("{:?}", bench.manager.store.request(request).await.unwrap().receipt);
     let (mut peer, _) = bench.enter(Some(token)).await;
-    peer.say(&FromGuest::Attach(request)).await;
+    peer.say(&FromGuest::Attach(attach(request))).await;
     assert_eq!(peer.hear().await, FromHost::Attached(Attached { request, from: None }));
     peer.say_started(request).await;
     peer.say_succeeded(request).await;
@@ -182,9 +182,9 @@ async fn the_output_of_a_request_with_a_receipt_is_out_of_its_guests_reach() {
 async fn output_of_an_earlier_start_is_not_continued_by_a_start_nobody_told_of() {
     let bench = Bench::new().await;
     let request = bench.accept(true).await;
-    bench.manager.outputs.append(request, Stream::Stdout, 0, b"earlier".to_vec()).await.unwrap();
+    bench.manager.outputs.append(request, Stream::Stdout, 0, b"earlier".to_vec(), 100).await.unwrap();
     let (mut peer, _) = bench.enter(None).await;
-    peer.say(&FromGuest::Attach(request)).await;
+    peer.say(&FromGuest::Attach(attach(request))).await;
     let from = Some(Offsets::default());
     assert_eq!(peer.hear().await, FromHost::Attached(Attached { request, from }));
     peer.say_output(request, b"now").await;
@@ -202,7 +202,7 @@ async fn output_of_a_start_that_was_told_is_continued() {
     peer.say_output(request, b"half").await;
     drop(peer);
     let (mut peer, _) = bench.enter(Some(token)).await;
-    peer.say(&FromGuest::Attach(request)).await;
+    peer.say(&FromGuest::Attach(attach(request))).await;
     let from = Some(Offsets { stdout: 4, stderr: 0 });
     assert_eq!(peer.hear().await, FromHost::Attached(Attached { request, from }));
 }
@@ -230,6 +230,243 @@ async fn a_program_that_cannot_be_read_ends_its_request_and_holds_up_no_other() 
 }
 
 #[tokio::test]
+async fn urgent_requests_and_queries_go_beside_what_runs() {
+    let bench = Bench::new().await;
+    let slow = bench.accept(false).await;
+    let (mut peer, _) = bench.enter(None).await;
+    peer.pull_offer(slow).await;
+    peer.say_started(slow).await;
+    let urgent =
+        bench.accept_new(AcceptRequest { urgent: true, ..run(&json!({"InGuest": "true"}), "None") }).await;
+    bench.manager.registry.ring(bench.guest.id);
+    assert_eq!(peer.hear().await, FromHost::Ring);
+    peer.pull_offer(urgent).await;
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    let bell = bench.manager.registry.bell(bench.guest.id).unwrap();
+    bell.query(Query { action: Action::LinkList, answer }).unwrap();
+    assert_eq!(peer.hear().await, FromHost::Ring);
+    peer.say(&FromGuest::Pull).await;
+    let FromHost::Offer(query) = peer.hear().await else { panic!("no query is offered") };
+    assert_eq!((query.sequence, query.floor), (None, 1));
+    assert_eq!(peer.hear().await, FromHost::Ring, "what else waits is asked for behind a query");
+    peer.say_succeeded(query.request).await;
+    assert_eq!(answered.await.unwrap().outcome, Outcome::Succeeded);
+    peer.say(&FromGuest::Pull).await;
+    assert_eq!(peer.hear().await, FromHost::Nothing, "what is in hand is not offered again");
+    peer.say_succeeded(urgent).await;
+    peer.say_succeeded(slow).await;
+    for request in [slow, urgent] {
+        assert_eq!(bench.manager.store.request(request).await.unwrap().state, State::Succeeded);
+    }
+}
+
+#[tokio::test]
+async fn a_guest_that_may_run_several_is_rung_for_the_next_one() {
+    let bench = Bench::new().await;
+    let asked = ChangeGuest { concurrency: Some(2), ..ChangeGuest::default() };
+    bench.manager.store.change_guest(&ROOT, &bench.guest.name, asked).await.unwrap();
+    let ids = [bench.accept(false).await, bench.accept(false).await, bench.accept(false).await];
+    let (mut peer, _) = bench.enter(None).await;
+    peer.pull_offer(ids[0]).await;
+    assert_eq!(peer.hear().await, FromHost::Ring);
+    peer.pull_offer(ids[1]).await;
+    peer.say(&FromGuest::Pull).await;
+    assert_eq!(peer.hear().await, FromHost::Nothing, "two are in hand");
+    for id in &ids[..2] {
+        peer.say_started(*id).await;
+        peer.say_output(*id, id.to_string().as_bytes()).await;
+    }
+    peer.say_succeeded(ids[0]).await;
+    peer.pull_offer(ids[2]).await;
+    for id in &ids[..2] {
+        assert_eq!(bench.printed(*id).await, id.to_string().as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn input_is_sent_as_it_comes_and_as_the_program_takes_it() {
+    let bench = Bench::new().await;
+    let request = bench.accept_new(run(&json!({"InGuest": "cat"}), "Stream")).await;
+    let inputs = &bench.manager.inputs;
+    inputs.begin(request).await.unwrap();
+    inputs.append(request, 0, vec![b'a'; 70_000]).await.unwrap();
+    let (mut peer, token) = bench.enter(None).await;
+    peer.pull_offer(request).await;
+    peer.say_started(request).await;
+    let mut next = 0;
+    while next < 65_536 {
+        next = peer.hear_input(request, next).await;
+    }
+    assert_eq!(next, 65_536, "the window is full");
+    peer.say(&FromGuest::InputCredit(InputCredit { request, bytes: 10_000 })).await;
+    assert_eq!(peer.hear_input(request, next).await, 70_000);
+    inputs.append(request, 70_000, b"bc".as_slice()).await.unwrap();
+    let bell = bench.manager.registry.bell(bench.guest.id).unwrap();
+    bell.touch(request);
+    assert_eq!(peer.hear_input(request, 70_000).await, 70_002);
+    inputs.end(request).await.unwrap();
+    bell.touch(request);
+    assert_eq!(peer.hear().await, FromHost::InputEnd(InputEnd { request, len: 70_002 }));
+    drop(peer);
+    let (mut peer, _) = bench.enter(Some(token)).await;
+    peer.say(&FromGuest::Attach(Attach { request, input: 69_999, taken: 69_000 })).await;
+    let from = Some(Offsets::default());
+    assert_eq!(peer.hear().await, FromHost::Attached(Attached { request, from }));
+    assert_eq!(peer.hear_input(request, 69_999).await, 70_002);
+    assert_eq!(peer.hear().await, FromHost::InputEnd(InputEnd { request, len: 70_002 }));
+    peer.say_succeeded(request).await;
+    assert!(inputs.all().await.unwrap().is_empty(), "input stays behind a request that is over");
+}
+
+#[tokio::test]
+async fn the_last_size_of_a_terminal_is_told_once_it_has_started() {
+    let bench = Bench::new().await;
+    let window = json!({"Terminal": {"rows": 24, "columns": 80}});
+    let mut new = run(&json!({"InGuest": "top"}), "None");
+    let mut action = serde_json::to_value(&new.action).unwrap();
+    action["Run"]["input"] = window;
+    new.action = serde_json::from_value(action).unwrap();
+    let request = bench.accept_new(new).await;
+    let size = |rows| Window { rows, columns: 100 };
+    bench.manager.inputs.set_window(request, size(1));
+    let (mut peer, _) = bench.enter(None).await;
+    peer.pull_offer(request).await;
+    let bell = bench.manager.registry.bell(bench.guest.id).unwrap();
+    bench.manager.inputs.set_window(request, size(2));
+    bell.touch(request);
+    peer.say_started(request).await;
+    assert_eq!(peer.hear().await, FromHost::Resize(Resize { request, window: size(2) }));
+    bench.manager.inputs.set_window(request, size(3));
+    bell.touch(request);
+    assert_eq!(peer.hear().await, FromHost::Resize(Resize { request, window: size(3) }));
+}
+
+#[tokio::test]
+async fn two_fetches_at_once_take_turns() {
+    let bench = Bench::new().await;
+    let asked = ChangeGuest { concurrency: Some(2), ..ChangeGuest::default() };
+    bench.manager.store.change_guest(&ROOT, &bench.guest.name, asked).await.unwrap();
+    let mut ids = Vec::new();
+    for byte in [1_u8, 2] {
+        let body = futures_util::stream::iter([Ok::<_, std::io::Error>(vec![byte; 100_000])]);
+        let (digest, len, _) = bench.manager.programs.put(body).await.unwrap();
+        let program = json!({"Program": {"digest": digest.to_string(), "len": len, "name": "fix"}});
+        ids.push(bench.accept_run(false, program).await);
+    }
+    let (mut peer, _) = bench.enter(None).await;
+    peer.pull_offer(ids[0]).await;
+    assert_eq!(peer.hear().await, FromHost::Ring);
+    peer.pull_offer(ids[1]).await;
+    let fetches = [0, 1].map(|at| bytes(&FromGuest::Fetch(Fetch { request: ids[at], offset: 0 }))).concat();
+    peer.stream.write_all(&fetches).await.unwrap();
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        let FromHost::Chunk(chunk) = peer.hear().await else { panic!("no chunk") };
+        let at = ids.iter().position(|id| *id == chunk.request).unwrap();
+        assert!(chunk.bytes.iter().all(|byte| usize::from(*byte) == at + 1));
+        order.push(at);
+    }
+    assert!(order.contains(&0) && order.contains(&1), "one fetch waits for the other: {order:?}");
+}
+
+#[tokio::test]
+async fn a_copy_of_the_output_is_compared_with_what_the_guest_kept() {
+    let bench = Bench::new().await;
+    let request = bench.accept(false).await;
+    let (mut peer, _) = bench.enter(None).await;
+    peer.pull_offer(request).await;
+    peer.say_started(request).await;
+    peer.say_output(request, b"evidence").await;
+    let digest = Some(Digest::new(Sha256::digest(b"evidence").into()));
+    let stdout = StreamTotal { kept: 8, dropped: 3, digest };
+    let ran = Ran {
+        started_us: 1_000_001,
+        first_output_us: Some(1_000_002),
+        exited_us: 1_000_003,
+        ended_us: 1_000_004,
+        usage: None,
+    };
+    let ack = Acknowledgement {
+        request,
+        outcome: Outcome::Succeeded,
+        evidence: Evidence::None,
+        output: OutputTotals { stdout, ..OutputTotals::default() },
+        ran: Some(ran),
+    };
+    peer.say(&FromGuest::Acknowledge(Box::new(ack))).await;
+    assert_eq!(peer.hear().await, FromHost::Noted(request));
+    let receipt = bench.manager.store.request(request).await.unwrap().receipt.unwrap();
+    assert_eq!((receipt.stdout.intact, receipt.stdout.lost), (Some(true), 3));
+    let trace = bench.manager.store.trace(request).await.unwrap();
+    let passed: Vec<_> = trace.passed.iter().map(|one| one.station).collect();
+    for station in STATIONS.into_iter().filter(|one| !matches!(one, Station::Rung | Station::Fetched)) {
+        let told = !matches!(station, Station::Verified | Station::Journalled);
+        assert_eq!(passed.contains(&station), told, "{station:?} of {passed:?}");
+    }
+    assert!(trace.clock_error_us.is_some());
+}
+
+#[tokio::test]
+async fn a_request_that_is_cancelled_while_it_runs_ends_by_its_guests_word() {
+    let bench = Bench::new().await;
+    let request = bench.accept(false).await;
+    let (mut peer, _) = bench.enter(None).await;
+    peer.pull_offer(request).await;
+    peer.say_started(request).await;
+    bench.manager.clients.watch(request, Instant::now());
+    bench.manager.cancel_deserted(Instant::now() + Duration::from_secs(60)).await;
+    assert_eq!(peer.hear().await, FromHost::Cancel(request));
+    let records = bench.manager.store.audit_records(0, 100).await.unwrap();
+    let asked = records.into_iter().find(|record| record.event == "request-cancel-asked").unwrap();
+    assert_eq!(asked.actor, "manager");
+    assert!(asked.detail.ends_with(": its client is gone"), "{}", asked.detail);
+}
+
+#[tokio::test]
+async fn a_word_that_is_said_again_is_counted_once() {
+    let bench = Bench::new().await;
+    let request = bench.accept(false).await;
+    let (mut peer, token) = bench.enter(None).await;
+    peer.pull_offer(request).await;
+    peer.say_started(request).await;
+    peer.say_succeeded(request).await;
+    let (mut peer, _) = bench.enter(Some(token)).await;
+    peer.say(&FromGuest::Attach(attach(request))).await;
+    assert!(matches!(peer.hear().await, FromHost::Attached(_)));
+    peer.say_succeeded(request).await;
+    let counted = || {
+        let shown = bench.manager.histograms.show().stations;
+        shown.into_iter().find(|one| one.station == Station::Stored).map(|one| one.count)
+    };
+    let end = Instant::now() + PATIENCE;
+    while counted().is_none() && Instant::now() < end {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(counted(), Some(1));
+}
+
+#[tokio::test]
+async fn a_cancel_of_what_is_in_no_hand_is_settled_by_the_next_pull() {
+    let bench = Bench::new().await;
+    let running = bench.accept(false).await;
+    let (mut peer, token) = bench.enter(None).await;
+    peer.pull_offer(running).await;
+    let urgent =
+        bench.accept_new(AcceptRequest { urgent: true, ..run(&json!({"InGuest": "true"}), "None") }).await;
+    peer.pull_offer(urgent).await;
+    // The guest comes back with one of them only, and does not pull.
+    let (mut peer, _) = bench.enter(Some(token)).await;
+    peer.say(&FromGuest::Attach(attach(running))).await;
+    assert!(matches!(peer.hear().await, FromHost::Attached(_)));
+    bench.manager.cancel(&ROOT, urgent, None).await.unwrap();
+    assert_eq!(peer.hear().await, FromHost::Cancel(urgent));
+    assert_eq!(peer.hear().await, FromHost::Ring);
+    peer.say(&FromGuest::Pull).await;
+    assert_eq!(peer.hear().await, FromHost::Nothing);
+    assert_eq!(bench.manager.store.request(urgent).await.unwrap().state, State::Cancelled);
+}
+
+#[tokio::test]
 async fn a_session_is_open_only_after_the_last_step_of_the_one_before() {
     let bench = Bench::new().await;
     let older = Arc::new(Bell::default());
@@ -245,7 +482,12 @@ async fn a_session_is_open_only_after_the_last_step_of_the_one_before() {
 #[tokio::test]
 async fn a_guest_that_moved_during_its_hello_is_not_let_in_at_the_old_place() {
     let bench = Bench::new().await;
-    bench.manager.store.change_guest(&ROOT, &bench.guest.name, Some(cid(8)), None).await.unwrap();
+    bench
+        .manager
+        .store
+        .change_guest(&ROOT, &bench.guest.name, ChangeGuest { place: Some(cid(8)), ..ChangeGuest::default() })
+        .await
+        .unwrap();
     let mut peer = bench.dial(None).await;
     assert_eq!(peer.hear().await, FromHost::HostBye(Reason::UNKNOWN_GUEST));
 }
@@ -264,6 +506,25 @@ async fn a_guest_that_asks_and_never_reads_takes_no_more_memory_than_its_lane() 
         taken += 1;
     }
     panic!("{taken} pulls were taken whose answers nobody reads");
+}
+
+fn run(executable: &Value, input: &str) -> AcceptRequest {
+    let limits = json!({"output_len_max": 64 << 20});
+    let run = json!({"executable": executable, "args": [], "env": [], "input": input, "limits": limits});
+    AcceptRequest {
+        id: None,
+        action: serde_json::from_value(json!({ "Run": run })).unwrap(),
+        timeout_ms: None,
+        expires_in_ms: None,
+        idempotent: false,
+        urgent: false,
+        on_disconnect: OnDisconnect::Keep,
+        reason: None,
+    }
+}
+
+fn attach(request: RequestId) -> Attach {
+    Attach { request, input: 0, taken: 0 }
 }
 
 fn bytes(message: &FromGuest) -> Vec<u8> {

@@ -6,12 +6,12 @@
 use super::receipts::{Closing, close};
 use super::requests::open_of;
 use super::writer::Work;
-use super::{AddGuest, GuestRow, Place, Removed, Store, StoreError};
+use super::{AddGuest, ChangeGuest, GuestRow, Place, Removed, Store, StoreError};
 use crate::actor::Actor;
 use crate::request::Happening;
 use base64ct::{Base64Unpadded, Encoding};
 use doorbell_wire::ids::{GuestCid, GuestId, GuestName, PublicKey};
-use doorbell_wire::limits::MANAGER_PORT;
+use doorbell_wire::limits::{CONCURRENCY_MAX, MANAGER_PORT};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest as _, Sha256};
 use std::path::{Component, Path, PathBuf};
@@ -37,7 +37,7 @@ impl Store {
         self.write(move |work| add(work, &by, new)).await
     }
 
-    /// Changes where a guest is met, or its QMP socket; what is `None` stays.
+    /// Changes where a guest is met, its QMP socket, or how much of it runs at once.
     ///
     /// # Errors
     /// As for adding one, and [`StoreError::NotFound`].
@@ -45,11 +45,10 @@ impl Store {
         &self,
         by: &Actor,
         name: &GuestName,
-        place: Option<Place>,
-        qmp: Option<Option<PathBuf>>,
+        asked: ChangeGuest,
     ) -> Result<GuestRow, StoreError> {
         let (by, name) = (by.to_string(), name.clone());
-        self.write(move |work| change(work, &by, &name, place, qmp)).await
+        self.write(move |work| change(work, &by, &name, asked)).await
     }
 
     /// Removes a guest. Its open requests become undeliverable; its receipts stay readable.
@@ -188,8 +187,8 @@ fn add(work: &mut Work<'_>, by: &str, new: AddGuest) -> Result<GuestRow, StoreEr
     let (cid, hybrid) = columns(&place);
     work.conn
         .prepare_cached(
-            "INSERT INTO guests (id, name, cid, hybrid_socket, qmp, public_key, added_at_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO guests (id, name, cid, hybrid_socket, qmp, public_key, added_at_ms, concurrency)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             id.as_bytes(),
@@ -198,7 +197,8 @@ fn add(work: &mut Work<'_>, by: &str, new: AddGuest) -> Result<GuestRow, StoreEr
             hybrid,
             qmp,
             new.key.as_ref().map(PublicKey::as_bytes),
-            work.now
+            work.now,
+            bounded(new.concurrency.unwrap_or(1))?
         ])?;
     if let Some(key) = &new.key {
         continue_sequences(work.conn, id, key)?;
@@ -213,9 +213,9 @@ fn change(
     work: &mut Work<'_>,
     by: &str,
     name: &GuestName,
-    place: Option<Place>,
-    qmp: Option<Option<PathBuf>>,
+    asked: ChangeGuest,
 ) -> Result<GuestRow, StoreError> {
+    let ChangeGuest { place, qmp, concurrency } = asked;
     let guest = by_name(work.conn, name)?;
     let mut told = Vec::new();
     if let Some(place) = place.map(checked_place).transpose()?.filter(|place| *place != guest.place) {
@@ -232,6 +232,12 @@ fn change(
             .prepare_cached("UPDATE guests SET qmp = ?2 WHERE id = ?1")?
             .execute(params![guest.id.as_bytes(), qmp])?;
         told.push(qmp.map_or_else(|| "no qmp".into(), |path| format!("qmp {path:?}")));
+    }
+    if let Some(count) = concurrency.map(bounded).transpose()?.filter(|count| *count != guest.concurrency) {
+        work.conn
+            .prepare_cached("UPDATE guests SET concurrency = ?2 WHERE id = ?1")?
+            .execute(params![guest.id.as_bytes(), count])?;
+        told.push(format!("concurrency {} became {count}", guest.concurrency));
     }
     if !told.is_empty() {
         work.audit(by, "guest-changed", Some(name.as_str()), None, told.join(", "))?;
@@ -296,6 +302,15 @@ fn check_place_free(conn: &Connection, guest: GuestId, place: &Place) -> Result<
     )))
 }
 
+fn bounded(concurrency: u8) -> Result<u8, StoreError> {
+    if (1..=CONCURRENCY_MAX).contains(&concurrency) {
+        return Ok(concurrency);
+    }
+    Err(StoreError::invalid(format!(
+        "concurrency {concurrency} is not valid: expected 1 to {CONCURRENCY_MAX} requests at once"
+    )))
+}
+
 fn columns(place: &Place) -> (Option<u32>, Option<String>) {
     match place {
         Place::Cid(cid) => (Some((*cid).into()), None),
@@ -331,7 +346,7 @@ fn checked_path(what: &str, path: &Path, suffix: usize) -> Result<String, StoreE
 fn select(condition: &str) -> String {
     format!(
         "SELECT g.id, g.name, g.cid, g.hybrid_socket, g.qmp, g.public_key, g.fenced, g.added_at_ms, g.last_seen_ms,
-         g.agent, g.pending_key IS NOT NULL,
+         g.agent, g.pending_key IS NOT NULL, g.concurrency,
          (SELECT count(*) FROM requests r
           WHERE r.guest = g.id AND r.state IN ('queued', 'offered', 'fetched', 'started'))
          FROM guests g WHERE g.removed_at_ms IS NULL AND {condition}"
@@ -360,7 +375,8 @@ fn read_guest(row: &Row<'_>) -> Result<GuestRow, StoreError> {
             .transpose()
             .map_err(|error| StoreError::damaged("agent", error))?,
         pending: row.get(10)?,
-        open_requests: row.get(11)?,
+        concurrency: row.get(11)?,
+        open_requests: row.get(12)?,
     })
 }
 

@@ -1,30 +1,36 @@
 //! The answer to a pull, and what the guest reports on the way.
 //!
-//! Called by a guest's session. Trusts the guest about its own requests: a pull says that it has nothing in
-//! hand, so whatever the store believes to run there is lost.
+//! Called by a guest's session. Trusts the guest about its own requests: a pull says what it has in hand, so
+//! whatever else the store believes to run there is lost.
 
 use super::receipts::{Closing, close};
 use super::requests::{expire, many, maybe};
+use super::stages::{begin_again, put};
 use super::writer::Work;
-use super::{NextOffer, RequestRow, Store, StoreError};
+use super::{NextOffer, Pull, RequestRow, Store, StoreError};
 use crate::programs::Programs;
 use crate::request::{Happening, next, reached, word};
+use crate::trace::Stamp;
 use doorbell_api::request::State;
+use doorbell_api::trace::Station;
 use doorbell_wire::ids::{GuestId, RequestId};
+use doorbell_wire::limits::URGENT_MAX;
+use doorbell_wire::message::action::{Action, Payload};
 use doorbell_wire::message::{Offer, Stage};
-use rusqlite::params;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 impl Store {
     /// Settles what the pull of a guest reveals, and gives the next request, marked offered on the disk.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn next_offer(&self, guest: GuestId) -> Result<NextOffer, StoreError> {
-        self.write(move |work| next_offer(work, guest)).await
+    pub async fn next_offer(&self, guest: GuestId, pull: Pull) -> Result<NextOffer, StoreError> {
+        self.write(move |work| next_offer(work, guest, &pull)).await
     }
 
-    /// Notes a station that a request has reached in its guest. Only forwards; `None` when nothing moved.
-    /// The guest's clock says when, unless the station only shows by what the guest has in hand.
+    /// Notes a station that a request has reached in its guest, with the stamps of this one and of those
+    /// before it; none where the station only shows by what the guest has in hand. Only forwards; `None`
+    /// when nothing moved.
     ///
     /// # Errors
     /// When the data base cannot be written.
@@ -33,9 +39,9 @@ impl Store {
         guest: GuestId,
         request: RequestId,
         stage: Stage,
-        at_ms_guest: Option<u64>,
+        stamps: Vec<Stamp>,
     ) -> Result<Option<RequestRow>, StoreError> {
-        self.write(move |work| mark(work, guest, request, stage, at_ms_guest)).await
+        self.write(move |work| mark(work, guest, request, stage, &stamps)).await
     }
 
     /// The request, if it is this guest's.
@@ -47,43 +53,155 @@ impl Store {
     }
 }
 
-fn next_offer(work: &mut Work<'_>, guest: GuestId) -> Result<NextOffer, StoreError> {
-    super::guests::by_id(work.conn, guest)?;
-    let mut moved = settle_started(work, guest)?;
-    moved.extend(settle_expired(work, guest)?);
-    moved.extend(settle_cancelled(work, guest)?);
-    while let Some(row) = lowest(work, guest)? {
-        let gone = row.program().filter(|(digest, len)| !Programs::has(work.state_dir, digest, *len));
-        if let Some((digest, _)) = gone {
+fn next_offer(work: &mut Work<'_>, guest: GuestId, pull: &Pull) -> Result<NextOffer, StoreError> {
+    let known = super::guests::by_id(work.conn, guest)?;
+    let mut moved = settle(work, guest, pull)?;
+    let mut hands = Hands::count(work.conn, guest, &pull.in_hand, known.concurrency)?;
+    while let Some(row) = hands.lowest(work.conn, guest)? {
+        let payload = row.action.payload();
+        let gone = payload.filter(|Payload { digest, len, .. }| !Programs::has(work.state_dir, digest, *len));
+        if let Some(Payload { digest, .. }) = gone {
             let why =
                 Closing { happening: Happening::ProgramGone, event: "request-not-retrieved", by: "manager" };
+            let what = if matches!(row.action, Action::Put(_)) { "file" } else { "program" };
             moved.push(close(
                 work,
                 row,
                 &why,
-                &format!("the manager does not have the program sha256 {digest}"),
+                &format!("the manager does not have the {what} sha256 {digest}"),
             )?);
             continue;
         }
-        let row = offer(work, row)?;
+        let row = offer(work, row, pull)?;
+        hands.take(&row);
+        let floor = floor(work.conn, guest)?;
         let offer = Offer {
             request: row.id,
             sequence: Some(row.sequence),
+            floor,
             action: row.action.clone(),
             timeout_ms: row.timeout_ms,
             idempotent: row.idempotent,
         };
         moved.push(row);
-        return Ok(NextOffer { offer: Some(offer), moved });
+        let more = hands.lowest(work.conn, guest)?.is_some();
+        return Ok(NextOffer { offer: Some(offer), more, floor, moved });
     }
-    Ok(NextOffer { offer: None, moved })
+    Ok(NextOffer { offer: None, more: false, floor: floor(work.conn, guest)?, moved })
 }
 
-/// The guest has nothing in hand, so what had started there is lost to it.
-fn settle_started(work: &mut Work<'_>, guest: GuestId) -> Result<Vec<RequestRow>, StoreError> {
+/// The lowest sequence that is open, or the next one.
+fn floor(conn: &Connection, guest: GuestId) -> Result<u64, StoreError> {
+    let sql = "SELECT ifnull((SELECT min(sequence) FROM requests
+         WHERE guest = ?1 AND state IN ('queued', 'offered', 'fetched', 'started')), next_sequence)
+         FROM guests WHERE id = ?1";
+    Ok(conn.prepare_cached(sql)?.query_row([guest.as_bytes()], |row| row.get(0))?)
+}
+
+/// What the guest has in hand, and how much more of each kind it may have.
+struct Hands<'a> {
+    in_hand: &'a [RequestId],
+    taken: Option<RequestId>,
+    urgent: usize,
+    ordinary: usize,
+    concurrency: usize,
+}
+
+impl<'a> Hands<'a> {
+    fn count(
+        conn: &Connection,
+        guest: GuestId,
+        in_hand: &'a [RequestId],
+        concurrency: u8,
+    ) -> Result<Self, StoreError> {
+        let concurrency = usize::from(concurrency);
+        let mut hands = Self { in_hand, taken: None, urgent: 0, ordinary: 0, concurrency };
+        let mut look = conn.prepare_cached("SELECT urgent FROM requests WHERE id = ?1 AND guest = ?2")?;
+        for id in in_hand {
+            let urgent: Option<bool> =
+                look.query_row(params![id.as_bytes(), guest.as_bytes()], |row| row.get(0)).optional()?;
+            // A query, or what this manager does not know, is of neither kind.
+            if let Some(urgent) = urgent {
+                hands.add(urgent);
+            }
+        }
+        Ok(hands)
+    }
+
+    fn add(&mut self, urgent: bool) {
+        let kind = if urgent { &mut self.urgent } else { &mut self.ordinary };
+        *kind = kind.saturating_add(1);
+    }
+
+    fn take(&mut self, row: &RequestRow) {
+        self.add(row.urgent);
+        self.taken = Some(row.id);
+    }
+
+    /// The next one that may be offered: urgent ones first, each kind in its order.
+    fn lowest(&self, conn: &Connection, guest: GuestId) -> Result<Option<RequestRow>, StoreError> {
+        let kinds = [(true, self.urgent < URGENT_MAX), (false, self.ordinary < self.concurrency)];
+        for (urgent, _) in kinds.into_iter().filter(|(_, room)| *room) {
+            if let Some(id) = self.waiting(conn, guest, urgent)? {
+                return maybe(conn, id);
+            }
+        }
+        Ok(None)
+    }
+
+    fn waiting(
+        &self,
+        conn: &Connection,
+        guest: GuestId,
+        urgent: bool,
+    ) -> Result<Option<RequestId>, StoreError> {
+        let sql = "SELECT id FROM requests WHERE guest = ?1 AND urgent = ?2
+             AND state IN ('queued', 'offered', 'fetched') ORDER BY sequence";
+        let mut waiting = conn.prepare_cached(sql)?;
+        let mut rows = waiting.query(params![guest.as_bytes(), urgent])?;
+        // As many as are in hand are passed over at most.
+        while let Some(row) = rows.next()? {
+            let id = RequestId::new(row.get(0)?);
+            if !self.in_hand.contains(&id) && self.taken != Some(id) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Closes, or queues again, what the guest no longer has in hand and what need not be begun.
+fn settle(work: &mut Work<'_>, guest: GuestId, pull: &Pull) -> Result<Vec<RequestRow>, StoreError> {
     let started =
         many(work.conn, "r.guest = ?1 AND r.state = 'started' ORDER BY r.sequence", [guest.as_bytes()])?;
-    started.into_iter().map(|row| lost(work, row)).collect()
+    let mut moved = each_not_in_hand(work, pull, started, lost)?;
+    let due = many(
+        work.conn,
+        "r.guest = ?1 AND r.expires_at_ms IS NOT NULL AND r.state IN ('queued', 'offered', 'fetched')
+         AND r.expires_at_ms <= ?2 ORDER BY r.sequence",
+        params![guest.as_bytes(), work.now],
+    )?;
+    moved.extend(each_not_in_hand(work, pull, due, expire)?);
+    let cancelled = many(
+        work.conn,
+        "r.guest = ?1 AND r.cancel_asked = 1 AND r.state IN ('queued', 'offered', 'fetched') ORDER BY r.sequence",
+        [guest.as_bytes()],
+    )?;
+    moved.extend(each_not_in_hand(work, pull, cancelled, |work, row| {
+        let why = Closing { happening: Happening::Cancelled, event: "request-cancelled", by: "manager" };
+        close(work, row, &why, "it was cancelled before it had started")
+    })?);
+    Ok(moved)
+}
+
+/// What is in the guest's hands has its end from there.
+fn each_not_in_hand(
+    work: &mut Work<'_>,
+    pull: &Pull,
+    rows: Vec<RequestRow>,
+    mut settle: impl FnMut(&mut Work<'_>, RequestRow) -> Result<RequestRow, StoreError>,
+) -> Result<Vec<RequestRow>, StoreError> {
+    rows.into_iter().filter(|row| !pull.in_hand.contains(&row.id)).map(|row| settle(work, row)).collect()
 }
 
 fn lost(work: &mut Work<'_>, row: RequestRow) -> Result<RequestRow, StoreError> {
@@ -96,40 +214,21 @@ fn lost(work: &mut Work<'_>, row: RequestRow) -> Result<RequestRow, StoreError> 
     close(work, row, &why, "it had started, and its guest no longer knows it")
 }
 
-fn settle_expired(work: &mut Work<'_>, guest: GuestId) -> Result<Vec<RequestRow>, StoreError> {
-    let due = many(
-        work.conn,
-        "r.guest = ?1 AND r.expires_at_ms IS NOT NULL AND r.state IN ('queued', 'offered', 'fetched')
-         AND r.expires_at_ms <= ?2 ORDER BY r.sequence",
-        params![guest.as_bytes(), work.now],
-    )?;
-    due.into_iter().map(|row| expire(work, row)).collect()
-}
-
-fn settle_cancelled(work: &mut Work<'_>, guest: GuestId) -> Result<Vec<RequestRow>, StoreError> {
-    let cancelled = many(
-        work.conn,
-        "r.guest = ?1 AND r.cancel_asked = 1 AND r.state IN ('queued', 'offered', 'fetched') ORDER BY r.sequence",
-        [guest.as_bytes()],
-    )?;
-    let why = Closing { happening: Happening::Cancelled, event: "request-cancelled", by: "manager" };
-    cancelled
-        .into_iter()
-        .map(|row| close(work, row, &why, "it was cancelled before it had started"))
-        .collect()
-}
-
-fn lowest(work: &Work<'_>, guest: GuestId) -> Result<Option<RequestRow>, StoreError> {
-    let condition =
-        "r.guest = ?1 AND r.state IN ('queued', 'offered', 'fetched', 'started') ORDER BY r.sequence LIMIT 1";
-    Ok(many(work.conn, condition, [guest.as_bytes()])?.pop())
-}
-
-fn offer(work: &mut Work<'_>, row: RequestRow) -> Result<RequestRow, StoreError> {
+fn offer(work: &mut Work<'_>, row: RequestRow, pull: &Pull) -> Result<RequestRow, StoreError> {
     let offers = row.offers.saturating_add(1);
     work.conn
         .prepare_cached("UPDATE requests SET offers = ?2 WHERE id = ?1")?
         .execute(params![row.id.as_bytes(), offers])?;
+    if row.offers > 0 {
+        begin_again(work.conn, row.id)?;
+    }
+    // A ring for an earlier request is not one for this.
+    let rung = pull.rung_us.filter(|at| *at >= row.accepted_at_ms.saturating_mul(1000));
+    let pulled = Some(Stamp::host(Station::Pulled, pull.pulled_us));
+    for stamp in rung.map(|at| Stamp::host(Station::Rung, at)).into_iter().chain(pulled) {
+        put(work.conn, row.id, &stamp)?;
+    }
+    work.when_durable(row.id, Station::Offered);
     let row = step(work, row, Happening::Offered, "manager", "request-offered", &format!("offer {offers}"))?;
     Ok(RequestRow { offers, ..row })
 }
@@ -139,7 +238,7 @@ fn mark(
     guest: GuestId,
     request: RequestId,
     stage: Stage,
-    at_ms: Option<u64>,
+    stamps: &[Stamp],
 ) -> Result<Option<RequestRow>, StoreError> {
     let Some(row) = maybe(work.conn, request)?.filter(|row| row.guest_id == guest && !row.state.is_final())
     else {
@@ -148,10 +247,14 @@ fn mark(
     let Some(happening) = reached(stage).filter(|happening| next(row.state, *happening).is_some()) else {
         return Ok(None);
     };
+    for stamp in stamps {
+        put(work.conn, row.id, stamp)?;
+    }
     let by = format!("guest {}", row.guest);
-    let detail = at_ms.map_or_else(
+    let at_us = stamps.last().and_then(|stamp| stamp.guest).map(|guest| guest.us);
+    let detail = at_us.map_or_else(
         || "the guest came back with it in hand".to_owned(),
-        |at_ms| format!("{at_ms} ms after the guest's boot"),
+        |us| format!("{} ms after the guest's boot", us.checked_div(1000).unwrap_or_default()),
     );
     let event = if happening == Happening::Started { "request-started" } else { "request-fetched" };
     step(work, row, happening, &by, event, &detail).map(Some)

@@ -127,26 +127,30 @@ pub(super) fn prepare(conn: &Connection) -> Result<(), StoreError> {
 
 fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     let form: usize = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let Some(steps) = FORMS.get(form..) else {
-        return Err(StoreError::invalid(format!(
-            "the data base has form {form}, this daemon knows forms up to {}: start the newer daemon that wrote it",
-            FORMS.len()
-        )));
-    };
-    for (step, to) in steps.iter().zip(form.saturating_add(1)..) {
-        let transaction = conn.transaction()?;
-        transaction.execute_batch(step)?;
-        transaction.pragma_update(None, "user_version", to)?;
-        transaction.commit()?;
+    match form {
+        FORM => Ok(()),
+        0 => {
+            let transaction = conn.transaction()?;
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "user_version", FORM)?;
+            Ok(transaction.commit()?)
+        }
+        older if older < FORM => Err(StoreError::invalid(format!(
+            "the data base has form {older}, which no release wrote and this daemon does not read: \
+             start the daemon that wrote it, or give an empty directory with --state-dir"
+        ))),
+        newer => Err(StoreError::invalid(format!(
+            "the data base has form {newer}, this daemon knows form {FORM}: start the newer daemon that wrote it"
+        ))),
     }
-    Ok(())
 }
 
 const FILE: &str = "doorbell.sqlite";
 /// Nobody else writes; this bounds the wait for our own reader's locks.
 const BUSY: Duration = Duration::from_secs(5);
-/// Each element makes the next form of the data base out of the one before.
-const FORMS: &[&str] = &[include_str!("schema.sql")];
+/// The form of the data base that this code reads and writes.
+const FORM: usize = 2;
+const SCHEMA: &str = include_str!("schema.sql");
 /// Pragma, what it is set to, what it reads back as.
 const PRAGMAS: &[(&str, &str, &str)] = &[
     ("journal_mode", "WAL", "wal"),

@@ -4,20 +4,23 @@
 //! Trusts a guest about its own requests only; a second word on a closed one changes nothing.
 
 use super::requests::maybe;
+use super::stages::put;
 use super::writer::Work;
 use super::{RequestRow, Store, StoreError};
 use crate::output::{OutputKept, Outputs};
 use crate::receipt::{closed, judge, seal};
 use crate::request::{Happening, next, word};
+use crate::trace::Stamp;
 use doorbell_api::receipt::Receipt;
 use doorbell_api::request::State;
+use doorbell_api::trace::Station;
 use doorbell_wire::ids::GuestId;
 use doorbell_wire::message::outcome::Acknowledgement;
 use rusqlite::params;
 
 impl Store {
-    /// Keeps what a guest says came of a request, of whose output `kept` is on the disk. Doing it twice is
-    /// doing it once. `None` when the request is not this guest's.
+    /// Keeps what a guest says came of a request, of whose output `kept` is on the disk, with the stations
+    /// that were not kept yet. Doing it twice is doing it once. `None` when the request is not this guest's.
     ///
     /// # Errors
     /// When the data base cannot be written.
@@ -26,8 +29,9 @@ impl Store {
         guest: GuestId,
         ack: Acknowledgement,
         kept: OutputKept,
+        stamps: Vec<Stamp>,
     ) -> Result<Option<RequestRow>, StoreError> {
-        self.write(move |work| acknowledge(work, guest, &ack, kept)).await
+        self.write(move |work| acknowledge(work, guest, &ack, kept, &stamps)).await
     }
 }
 
@@ -68,6 +72,7 @@ fn acknowledge(
     guest: GuestId,
     ack: &Acknowledgement,
     kept: OutputKept,
+    stamps: &[Stamp],
 ) -> Result<Option<RequestRow>, StoreError> {
     let known = super::guests::by_id(work.conn, guest)?;
     let by = format!("guest {}", known.name);
@@ -85,6 +90,9 @@ fn acknowledge(
     let judged = judge(&row.action, ack, kept);
     let why = Closing { happening: Happening::Acknowledged(judged.state), event: "receipt-stored", by: &by };
     let Some(state) = next(row.state, why.happening) else { return Ok(Some(row)) };
+    for stamp in stamps {
+        put(work.conn, row.id, stamp)?;
+    }
     let boot_id = known.agent.map(|agent| agent.boot_id);
     let receipt = Receipt { boot_id, ..judged.receipt };
     settle(work, row, state, receipt, &why, Some(&said)).map(Some)
@@ -117,6 +125,7 @@ fn settle(
     work.conn
         .prepare_cached("UPDATE requests SET state = ?2 WHERE id = ?1")?
         .execute(params![row.id.as_bytes(), word(state)])?;
+    work.when_durable(row.id, Station::Stored);
     Ok(RequestRow { state, receipt: Some(receipt), ..row })
 }
 

@@ -5,10 +5,15 @@
 
 use super::guests::{by_name, random};
 use super::receipts::{Closing, close};
+use super::stages::put;
 use super::writer::Work;
 use super::{AcceptRequest, GuestRow, RequestFilter, RequestRow, Store, StoreError};
 use crate::actor::Actor;
 use crate::request::{Admission, Happening, from_word, shown, summary};
+use crate::time::unix_us;
+use crate::trace::Stamp;
+use doorbell_api::request::{OnDisconnect, State};
+use doorbell_api::trace::Station;
 use doorbell_wire::ids::{GuestId, GuestName, RequestId, Sequence, ShortText};
 use doorbell_wire::message::action::Action;
 use rusqlite::{Connection, Params, Row, params};
@@ -25,17 +30,40 @@ impl Store {
         guest: &GuestName,
         new: AcceptRequest,
     ) -> Result<(Admission, RequestRow), StoreError> {
-        let (by, guest) = (by.to_string(), guest.clone());
-        self.write(move |work| accept(work, &by, &guest, new)).await
+        let (by, guest, at_us) = (by.to_string(), guest.clone(), unix_us());
+        self.write(move |work| accept(work, &by, &guest, new, at_us)).await
     }
 
-    /// Cancels a request that its guest has never seen; for any other, asks the guest to. Final ones stay.
+    /// Cancels a request that is queued; for one that its guest may have, notes that it is to end. Final ones
+    /// stay as they are.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn cancel(&self, by: &Actor, id: RequestId) -> Result<RequestRow, StoreError> {
+    pub async fn cancel(
+        &self,
+        by: &Actor,
+        id: RequestId,
+        why: Option<&'static str>,
+    ) -> Result<RequestRow, StoreError> {
         let by = by.to_string();
-        self.write(move |work| cancel(work, &by, id)).await
+        self.write(move |work| cancel(work, &by, id, why)).await
+    }
+
+    /// The open requests that are not to outlive their clients.
+    ///
+    /// # Errors
+    /// When the data base cannot be read.
+    pub async fn killed_without_client(&self) -> Result<Vec<RequestId>, StoreError> {
+        self.read(|conn| {
+            let sql = "SELECT id FROM requests WHERE on_disconnect = 'kill'
+                 AND state IN ('queued', 'offered', 'fetched', 'started')";
+            let ids = conn
+                .prepare_cached(sql)?
+                .query_map([], |row| Ok(RequestId::new(row.get(0)?)))?
+                .collect::<Result<_, _>>()?;
+            Ok(ids)
+        })
+        .await
     }
 
     /// Closes the queued requests whose expiry has passed.
@@ -109,7 +137,7 @@ pub(super) fn many(
     let sql = format!(
         "SELECT r.id, g.name, r.guest, r.sequence, r.action, r.state, r.asked_by, r.reason, r.accepted_at_ms,
          r.expires_in_ms, r.expires_at_ms, r.timeout_ms, r.idempotent, r.cancel_asked, r.offers, r.starts,
-         c.receipt
+         c.receipt, r.urgent, r.on_disconnect
          FROM requests r JOIN guests g ON g.id = r.guest LEFT JOIN receipts c ON c.request = r.id
          WHERE {condition}"
     );
@@ -128,6 +156,7 @@ fn accept(
     by: &str,
     name: &GuestName,
     new: AcceptRequest,
+    at_us: u64,
 ) -> Result<(Admission, RequestRow), StoreError> {
     let guest = by_name(work.conn, name)?;
     if let Some(known) = new.id.map(|id| maybe(work.conn, id)).transpose()?.flatten() {
@@ -144,7 +173,7 @@ fn accept(
         guest_id: guest.id,
         sequence,
         shown,
-        state: doorbell_api::request::State::Queued,
+        state: State::Queued,
         asked_by: by.to_owned(),
         reason: new.reason,
         accepted_at_ms: work.now,
@@ -155,6 +184,8 @@ fn accept(
             .transpose()?,
         timeout_ms: new.timeout_ms.map(|ms| bounded("timeout", ms)).transpose()?,
         idempotent: new.idempotent,
+        urgent: new.urgent,
+        on_disconnect: new.on_disconnect,
         cancel_asked: false,
         offers: 0,
         starts: 0,
@@ -163,7 +194,10 @@ fn accept(
     };
     insert(work.conn, &row)?;
     let reason = row.reason.as_ref().map(|text| format!(", because {:?}", text.as_str())).unwrap_or_default();
-    let detail = format!("sequence {}: {}{reason}", row.sequence, summary(&row.action));
+    let urgent = if row.urgent { ", urgent" } else { "" };
+    let detail = format!("sequence {}: {}{urgent}{reason}", row.sequence, summary(&row.action));
+    put(work.conn, id, &Stamp::host(Station::Accepted, at_us))?;
+    work.when_durable(id, Station::Durable);
     work.audit(by, "request-accepted", Some(row.guest.as_str()), Some(id), detail)?;
     Ok((Admission::Accepted, row))
 }
@@ -174,6 +208,8 @@ fn repeated(known: RequestRow, guest: GuestId, new: &AcceptRequest) -> Result<Re
         && known.timeout_ms == new.timeout_ms
         && known.expires_in_ms == new.expires_in_ms
         && known.idempotent == new.idempotent
+        && known.urgent == new.urgent
+        && known.on_disconnect == new.on_disconnect
         && known.reason == new.reason;
     if same {
         return Ok(known);
@@ -189,8 +225,8 @@ fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
         .map_err(|error| StoreError::internal("write the action", error))?;
     conn.prepare_cached(
         "INSERT INTO requests (id, guest, sequence, action, timeout_ms, expires_in_ms, expires_at_ms, idempotent,
-         reason, asked_by, accepted_at_ms, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'queued')",
+         reason, asked_by, accepted_at_ms, urgent, on_disconnect, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'queued')",
     )?
     .execute(params![
         row.id.as_bytes(),
@@ -203,9 +239,18 @@ fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
         row.idempotent,
         row.reason.as_ref().map(ShortText::as_str),
         row.asked_by,
-        row.accepted_at_ms
+        row.accepted_at_ms,
+        row.urgent,
+        word_of(row.on_disconnect)
     ])?;
     Ok(())
+}
+
+const fn word_of(on_disconnect: OnDisconnect) -> &'static str {
+    match on_disconnect {
+        OnDisconnect::Keep => "keep",
+        OnDisconnect::Kill => "kill",
+    }
 }
 
 fn take_sequence(work: &Work<'_>, guest: &GuestRow) -> Result<Sequence, StoreError> {
@@ -238,7 +283,12 @@ fn bounded(what: &str, ms: u64) -> Result<u64, StoreError> {
     )))
 }
 
-fn cancel(work: &mut Work<'_>, by: &str, id: RequestId) -> Result<RequestRow, StoreError> {
+fn cancel(
+    work: &mut Work<'_>,
+    by: &str,
+    id: RequestId,
+    why: Option<&'static str>,
+) -> Result<RequestRow, StoreError> {
     let mut row = by_id(work.conn, id)?;
     if row.state.is_final() || row.cancel_asked {
         return Ok(row);
@@ -247,13 +297,16 @@ fn cancel(work: &mut Work<'_>, by: &str, id: RequestId) -> Result<RequestRow, St
         .prepare_cached("UPDATE requests SET cancel_asked = 1 WHERE id = ?1")?
         .execute([id.as_bytes()])?;
     row.cancel_asked = true;
-    let (guest, detail) = (row.guest.clone(), format!("while {}", crate::request::word(row.state)));
+    let because = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let (guest, state) = (row.guest.clone(), row.state);
+    let detail = format!("while {}{because}", crate::request::word(state));
     work.audit(by, "request-cancel-asked", Some(guest.as_str()), Some(id), detail)?;
-    if row.offers > 0 {
+    if state != State::Queued {
         return Ok(row);
     }
+    let before = if row.offers > 0 { "it was started again" } else { "its guest had seen it" };
     let why = Closing { happening: Happening::Cancelled, event: "request-cancelled", by };
-    close(work, row, &why, "it was cancelled before its guest had seen it")
+    close(work, row, &why, &format!("it was cancelled before {before}{because}"))
 }
 
 fn find(conn: &Connection, prefix: &str) -> Result<RequestRow, StoreError> {
@@ -328,6 +381,12 @@ fn read_request(row: &Row<'_>) -> Result<RequestRow, StoreError> {
         expires_at_ms: row.get(10)?,
         timeout_ms: row.get(11)?,
         idempotent: row.get(12)?,
+        urgent: row.get(17)?,
+        on_disconnect: if row.get::<_, String>(18)? == word_of(OnDisconnect::Kill) {
+            OnDisconnect::Kill
+        } else {
+            OnDisconnect::Keep
+        },
         cancel_asked: row.get(13)?,
         offers: row.get(14)?,
         starts: row.get(15)?,

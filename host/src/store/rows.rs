@@ -5,8 +5,8 @@
 use crate::request::Admission;
 use doorbell_api::guest::AgentInfo;
 use doorbell_api::receipt::Receipt;
-use doorbell_api::request::{self as api, State};
-use doorbell_wire::ids::{Digest, GuestCid, GuestId, GuestName, PublicKey, RequestId, Sequence, ShortText};
+use doorbell_api::request::{self as api, OnDisconnect, State};
+use doorbell_wire::ids::{GuestCid, GuestId, GuestName, PublicKey, RequestId, Sequence, ShortText};
 use doorbell_wire::message::Offer;
 use doorbell_wire::message::action::Action;
 use std::fmt;
@@ -41,6 +41,19 @@ pub struct AddGuest {
     pub qmp: Option<PathBuf>,
     /// Its key, when it is known beforehand; such a guest needs no approval.
     pub key: Option<PublicKey>,
+    /// How many ordinary requests it has in hand at once.
+    pub concurrency: Option<u8>,
+}
+
+/// A change of a guest; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct ChangeGuest {
+    /// Where it is met.
+    pub place: Option<Place>,
+    /// Its QMP socket, or none.
+    pub qmp: Option<Option<PathBuf>>,
+    /// How many ordinary requests it has in hand at once.
+    pub concurrency: Option<u8>,
 }
 
 /// A guest.
@@ -64,6 +77,8 @@ pub struct GuestRow {
     pub last_seen_ms: Option<u64>,
     /// What it said of itself when it was last admitted.
     pub agent: Option<AgentInfo>,
+    /// How many ordinary requests it has in hand at once.
+    pub concurrency: u8,
     /// Requests that have no final state.
     pub open_requests: u64,
     /// Whether a key that nobody has approved waits.
@@ -118,6 +133,10 @@ pub struct AcceptRequest {
     pub expires_in_ms: Option<u64>,
     /// Whether an interrupted start may be started again.
     pub idempotent: bool,
+    /// Whether it goes before the ordinary ones.
+    pub urgent: bool,
+    /// What becomes of it without a client.
+    pub on_disconnect: OnDisconnect,
     /// Why.
     pub reason: Option<ShortText>,
 }
@@ -153,6 +172,10 @@ pub struct RequestRow {
     pub timeout_ms: Option<u64>,
     /// Whether an interrupted start may be started again.
     pub idempotent: bool,
+    /// Whether it goes before the ordinary ones.
+    pub urgent: bool,
+    /// What becomes of it without a client.
+    pub on_disconnect: OnDisconnect,
     /// Whether a cancel was asked for.
     pub cancel_asked: bool,
     /// How often it was offered.
@@ -178,17 +201,24 @@ impl RequestRow {
             accepted_at_ms: self.accepted_at_ms,
             expires_at_ms: self.expires_at_ms,
             timeout_ms: self.timeout_ms,
+            urgent: self.urgent,
+            on_disconnect: self.on_disconnect,
             cancel_asked: self.cancel_asked,
             offers: self.offers,
             receipt: self.receipt.clone(),
         }
     }
+}
 
-    /// The program the guest has to fetch, and its length.
-    #[must_use]
-    pub fn program(&self) -> Option<(Digest, u64)> {
-        self.action.program().map(|program| (program.digest, program.len))
-    }
+/// A guest's pull, as its session saw it.
+#[derive(Clone, Debug, Default)]
+pub struct Pull {
+    /// What the guest has in hand.
+    pub in_hand: Vec<RequestId>,
+    /// When it was rung, if a ring stood out; microseconds since the Unix epoch.
+    pub rung_us: Option<u64>,
+    /// When it pulled.
+    pub pulled_us: u64,
 }
 
 /// The answer to a pull.
@@ -196,6 +226,10 @@ impl RequestRow {
 pub struct NextOffer {
     /// The request to offer; it is marked offered on disk.
     pub offer: Option<Offer>,
+    /// Whether another one could be offered beside it now.
+    pub more: bool,
+    /// Every sequence of the guest below this one is settled.
+    pub floor: u64,
     /// All requests whose state changed, for the events.
     pub moved: Vec<RequestRow>,
 }

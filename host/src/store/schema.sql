@@ -1,4 +1,4 @@
--- The manager's data base, form 1. Times are milliseconds since the Unix epoch, ids are raw bytes.
+-- The manager's data base, form 2. Times are milliseconds since the Unix epoch, ids are raw bytes.
 -- Every constraint that a row must hold stands here as well as in the code: a data base that was
 -- edited by hand fails at the edit and not at a guest.
 
@@ -29,6 +29,8 @@ CREATE TABLE guests (
     agent           TEXT CHECK (json_valid(agent)),
     -- The sequence that the next request gets. Only grows.
     next_sequence   INTEGER NOT NULL DEFAULT 1 CHECK (next_sequence >= 1),
+    -- How many ordinary requests it has in hand at once.
+    concurrency     INTEGER NOT NULL DEFAULT 1 CHECK (concurrency BETWEEN 1 AND 8),
     added_at_ms     INTEGER NOT NULL,
     last_seen_ms    INTEGER,
     removed_at_ms   INTEGER,
@@ -55,6 +57,9 @@ CREATE TABLE requests (
     expires_in_ms   INTEGER CHECK (expires_in_ms >= 0),
     expires_at_ms   INTEGER,
     idempotent      INTEGER NOT NULL CHECK (idempotent IN (0, 1)),
+    -- Whether it goes before the ordinary ones, and whether it is cancelled without a client.
+    urgent          INTEGER NOT NULL DEFAULT 0 CHECK (urgent IN (0, 1)),
+    on_disconnect   TEXT NOT NULL DEFAULT 'keep' CHECK (on_disconnect IN ('keep', 'kill')),
     reason          TEXT,
     asked_by        TEXT NOT NULL,
     accepted_at_ms  INTEGER NOT NULL,
@@ -73,6 +78,10 @@ CREATE TABLE requests (
 -- queue reads no more than it moves.
 CREATE INDEX requests_open ON requests (guest, sequence)
     WHERE state IN ('queued', 'offered', 'fetched', 'started');
+CREATE INDEX requests_waiting ON requests (guest, urgent, sequence)
+    WHERE state IN ('queued', 'offered', 'fetched');
+CREATE INDEX requests_killed ON requests (on_disconnect)
+    WHERE on_disconnect = 'kill' AND state IN ('queued', 'offered', 'fetched', 'started');
 CREATE INDEX requests_started ON requests (guest) WHERE state = 'started';
 CREATE INDEX requests_expiring ON requests (guest, expires_at_ms)
     WHERE expires_at_ms IS NOT NULL AND state IN ('queued', 'offered', 'fetched');
@@ -90,6 +99,18 @@ CREATE TABLE receipts (
     acknowledgement TEXT CHECK (json_valid(acknowledgement)),
     -- What the guest said of a request that had its receipt already, where it was something else.
     late            TEXT CHECK (json_valid(late))
+) STRICT, WITHOUT ROWID;
+
+-- The stations of a request, microseconds since the Unix epoch; of the guest's own ones also by the guest's
+-- clock since its boot, and how far its place on the host's can be wrong. Stations are numbered in their order.
+CREATE TABLE stages (
+    request         BLOB NOT NULL REFERENCES requests (id),
+    station         INTEGER NOT NULL CHECK (station BETWEEN 0 AND 12),
+    at_us           INTEGER NOT NULL CHECK (at_us >= 0),
+    guest_us        INTEGER CHECK (guest_us >= 0),
+    error_us        INTEGER CHECK (error_us >= 0),
+    PRIMARY KEY (request, station),
+    CHECK ((guest_us IS NULL) = (error_us IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 -- The audit trail: a chain of hashes, written in the transaction of what it tells of.

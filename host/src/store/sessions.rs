@@ -246,7 +246,7 @@ fn welcome(
     let agent = serde_json::to_string(&agent)
         .map_err(|error| StoreError::internal("write what the agent said", error))?;
     // A store that was restored from a backup goes on above what the guest has done since.
-    let sequence = claims.low_water.saturating_add(1).min(i64::MAX as u64);
+    let sequence = claims.sequence_max.saturating_add(1).min(i64::MAX as u64);
     work.conn
         .prepare_cached(
             "UPDATE guests SET token_current = ?2, token_next = ?3, token_issued = 1, refused_key = NULL,
@@ -254,11 +254,11 @@ fn welcome(
         )?
         .execute(params![guest.id.as_bytes(), current, hash(fresh), agent, work.now, sequence])?;
     let detail = format!(
-        "agent {:?}, protocol {}, boot {}, low water {}",
+        "agent {:?}, protocol {}, boot {}, sequences up to {}",
         claims.agent.as_str(),
         claims.version,
         claims.boot_id,
-        claims.low_water
+        claims.sequence_max
     );
     work.audit(
         &format!("guest {}", guest.name),

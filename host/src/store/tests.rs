@@ -6,14 +6,16 @@ mod life;
 mod offers;
 mod receipts;
 mod requests;
+mod stages;
 mod tokens;
 mod trail;
 
 use super::*;
 use crate::actor::Actor;
 use crate::output::OutputKept;
-use doorbell_api::request::State;
+use doorbell_api::request::{OnDisconnect, State};
 use doorbell_wire::ids::{BootId, GuestName, Nonce, PublicKey, RequestId, SessionToken};
+use doorbell_wire::limits::OUTPUT_LEN_DEFAULT;
 use doorbell_wire::message::action::Action;
 use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome, OutputTotals};
 use doorbell_wire::message::{Capabilities, Claims};
@@ -53,7 +55,13 @@ impl Bench {
     }
 
     async fn next(&self) -> NextOffer {
-        self.store.next_offer(self.guest.id).await.unwrap()
+        self.next_beside(&[]).await
+    }
+
+    /// What a pull gives a guest that has these in hand.
+    async fn next_beside(&self, in_hand: &[RequestId]) -> NextOffer {
+        let pull = Pull { in_hand: in_hand.to_vec(), rung_us: None, pulled_us: 1 };
+        self.store.next_offer(self.guest.id, pull).await.unwrap()
     }
 
     async fn state(&self, id: RequestId) -> State {
@@ -62,7 +70,8 @@ impl Bench {
 
     async fn acknowledge(&self, id: RequestId, outcome: Outcome) -> RequestRow {
         let ack = ack(id, outcome);
-        self.store.store_receipt(self.guest.id, ack, OutputKept::default()).await.unwrap().unwrap()
+        let kept = OutputKept::default();
+        self.store.store_receipt(self.guest.id, ack, kept, Vec::new()).await.unwrap().unwrap()
     }
 
     /// The events of the trail, oldest first.
@@ -94,18 +103,22 @@ fn cid(number: u32) -> Place {
 }
 
 fn new_guest(text: &str, number: u32, key: Option<PublicKey>) -> AddGuest {
-    AddGuest { name: name(text), place: cid(number), qmp: None, key }
+    AddGuest { name: name(text), place: cid(number), qmp: None, key, concurrency: None }
 }
 
 fn command(args: &[&str]) -> Action {
-    let parts = json!({"executable": {"InGuest": "true"}, "args": args, "env": [], "cwd": null});
+    let parts = json!({"executable": {"InGuest": "true"}, "args": args, "env": [], "input": "None", "limits": limits()});
     serde_json::from_value(json!({ "Run": parts })).unwrap()
 }
 
 fn program(digest: &str, len: u64) -> Action {
     let program = json!({"digest": digest, "len": len, "name": "fix"});
-    let parts = json!({"executable": {"Program": program}, "args": [], "env": [], "cwd": null});
+    let parts = json!({"executable": {"Program": program}, "args": [], "env": [], "input": "None", "limits": limits()});
     serde_json::from_value(json!({ "Run": parts })).unwrap()
+}
+
+fn limits() -> serde_json::Value {
+    json!({"output_len_max": OUTPUT_LEN_DEFAULT})
 }
 
 fn plain() -> AcceptRequest {
@@ -115,6 +128,8 @@ fn plain() -> AcceptRequest {
         timeout_ms: None,
         expires_in_ms: None,
         idempotent: false,
+        urgent: false,
+        on_disconnect: OnDisconnect::Keep,
         reason: None,
     }
 }
@@ -133,7 +148,8 @@ fn claims(key: PublicKey, token: Option<SessionToken>) -> Claims {
         token,
         capabilities: Capabilities::RUN.with(Capabilities::LINK),
         agent: "0.1.0".parse().unwrap(),
-        low_water: 0,
+        sequence_max: 0,
+        clock_us: 0,
     }
 }
 

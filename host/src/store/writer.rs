@@ -5,9 +5,12 @@
 //! the audit trail ends, because every job's decisions continue it.
 
 use super::StoreError;
+use super::stages::{Late, put};
 use crate::audit::{Entry, Head};
 use crate::time::unix_ms;
+use crate::trace::Stamp;
 use doorbell_api::audit::AuditRecord;
+use doorbell_api::trace::Station;
 use doorbell_wire::ids::RequestId;
 use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
@@ -25,9 +28,15 @@ pub(super) struct Work<'a> {
     /// Where programs and outputs are.
     pub(super) state_dir: &'a Path,
     head: Head,
+    late: Vec<(RequestId, Station)>,
 }
 
 impl Work<'_> {
+    /// Stamps a station with the time at which this transaction has reached the disk.
+    pub(super) fn when_durable(&mut self, request: RequestId, station: Station) {
+        self.late.push((request, station));
+    }
+
     /// Continues the audit trail.
     pub(super) fn audit(
         &mut self,
@@ -148,14 +157,22 @@ pub(super) struct Writer {
     conn: Connection,
     state_dir: PathBuf,
     head: Head,
+    late: Late,
+}
+
+/// What the jobs of a transaction leave for its end.
+#[derive(Debug)]
+struct Gathered {
+    head: Head,
+    late: Vec<(RequestId, Station)>,
 }
 
 impl Writer {
     /// A writer that continues the audit trail it finds.
-    pub(super) fn new(conn: Connection, state_dir: PathBuf) -> Result<Self, StoreError> {
+    pub(super) fn new(conn: Connection, state_dir: PathBuf, late: Late) -> Result<Self, StoreError> {
         let head = super::audit::stored_head(&conn)?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-        Ok(Self { conn, state_dir, head })
+        Ok(Self { conn, state_dir, head, late })
     }
 
     /// Does all jobs until the last handle is dropped.
@@ -170,34 +187,55 @@ impl Writer {
             }
             last = Last { jobs: count, took: begun.elapsed() };
         }
+        // What no later transaction took along.
+        if !self.late.waiting().is_empty() {
+            self.transact(&mut std::iter::empty());
+        }
     }
 
-    /// One transaction of as many jobs as it holds: all, unless SQLite gives it up in the middle.
+    /// One transaction of as many jobs as it holds: all, unless SQLite gives it up in the middle. The late
+    /// stamps of the one before go along.
     fn transact(&mut self, waiting: &mut dyn Iterator<Item = Box<dyn Job>>) {
-        let (mut done, mut head) = (Vec::new(), self.head);
-        let fate = match self.statement("BEGIN IMMEDIATE") {
+        let (mut done, mut gathered) = (Vec::new(), Gathered { head: self.head, late: Vec::new() });
+        let taken = self.late.waiting();
+        let fate = match self.begin(&taken) {
             Err(error) => {
                 done.extend(waiting);
                 Fate::of(error)
             }
-            Ok(()) => self.fill(waiting, &mut done, &mut head),
+            Ok(()) => self.fill(waiting, &mut done, &mut gathered),
         };
         if matches!(fate, Fate::Committed) {
-            self.head = head;
+            self.head = gathered.head;
+            self.late.turn_over(taken.len(), &gathered.late);
         }
         for job in done {
             job.answer(&fate);
         }
     }
 
+    /// A trace that the disk does not take costs nobody a request.
+    fn begin(&self, taken: &[(RequestId, Stamp)]) -> rusqlite::Result<()> {
+        self.statement("BEGIN IMMEDIATE")?;
+        let Err(error) = taken.iter().try_for_each(|(request, stamp)| put(&self.conn, *request, stamp))
+        else {
+            return Ok(());
+        };
+        tracing::warn!(%error, "stations of requests are not kept");
+        if !self.conn.is_autocommit() {
+            self.statement("ROLLBACK")?;
+        }
+        self.statement("BEGIN IMMEDIATE")
+    }
+
     fn fill(
         &self,
         waiting: &mut dyn Iterator<Item = Box<dyn Job>>,
         done: &mut Vec<Box<dyn Job>>,
-        head: &mut Head,
+        gathered: &mut Gathered,
     ) -> Fate {
         for mut job in waiting {
-            let result = self.one(&mut *job, head);
+            let result = self.one(&mut *job, gathered);
             let full = job.found_disk_full();
             done.push(job);
             if let Err(error) = result {
@@ -212,18 +250,20 @@ impl Writer {
                 };
             }
         }
-        match self.save_head(*head).and_then(|()| self.statement("COMMIT")) {
+        match self.save_head(gathered.head).and_then(|()| self.statement("COMMIT")) {
             Ok(()) => Fate::Committed,
             Err(error) => self.undo(error),
         }
     }
 
     /// One job in its savepoint.
-    fn one(&self, job: &mut dyn Job, head: &mut Head) -> rusqlite::Result<()> {
+    fn one(&self, job: &mut dyn Job, gathered: &mut Gathered) -> rusqlite::Result<()> {
         self.statement("SAVEPOINT job")?;
-        let mut work = Work { conn: &self.conn, now: unix_ms(), state_dir: &self.state_dir, head: *head };
+        let (now, head) = (unix_ms(), gathered.head);
+        let mut work = Work { conn: &self.conn, now, state_dir: &self.state_dir, head, late: Vec::new() };
         if job.run(&mut work) {
-            *head = work.head;
+            gathered.head = work.head;
+            gathered.late.append(&mut work.late);
         } else if !self.conn.is_autocommit() {
             self.statement("ROLLBACK TO job")?;
         }

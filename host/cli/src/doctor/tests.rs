@@ -76,6 +76,7 @@ impl Host {
             added_at_ms: 0,
             last_seen_ms: None,
             agent: None,
+            concurrency: 1,
             open_requests: 0,
         };
         change(&mut guest);

@@ -1,8 +1,10 @@
 //! State directories: whose they are, who has them, and what a full disk does.
 
 use super::*;
+use crate::input::Inputs;
 use crate::output::Outputs;
 use crate::programs::Programs;
+use crate::uploads::{UploadId, Uploads};
 use doorbell_wire::message::Stream;
 use futures_util::stream;
 use std::os::unix::fs::PermissionsExt;
@@ -87,7 +89,20 @@ async fn a_data_base_of_a_newer_daemon_is_refused() {
     let line = Store::open(&config(dir.path())).unwrap_err().to_string();
     assert_eq!(
         line,
-        "the data base has form 99, this daemon knows forms up to 1: start the newer daemon that wrote it"
+        "the data base has form 99, this daemon knows form 2: start the newer daemon that wrote it"
+    );
+}
+
+#[test]
+fn a_data_base_of_a_form_that_was_never_released_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(&config(dir.path())).unwrap());
+    let conn = Connection::open(dir.path().join("state/doorbell.sqlite")).unwrap();
+    conn.pragma_update(None, "user_version", 1).unwrap();
+    let line = Store::open(&config(dir.path())).unwrap_err().to_string();
+    assert!(
+        line.starts_with("the data base has form 1, which no release wrote and this daemon does not read"),
+        "{line}"
     );
 }
 
@@ -233,11 +248,36 @@ async fn a_full_disk_refuses_output_and_keeps_no_torn_chunk() {
     let chunk = 30_000;
     let mut end = 0;
     let error = loop {
-        match outputs.append(id, Stream::Stdout, end, vec![2; chunk]).await {
+        match outputs.append(id, Stream::Stdout, end, vec![2; chunk], u64::MAX).await {
             Ok(()) => end += chunk as u64,
             Err(error) => break error,
         }
     };
     assert!(matches!(error, StoreError::NoSpace { .. }), "{error:?}");
-    assert_eq!(outputs.sync(id).await.unwrap().stdout, end);
+    assert_eq!(outputs.lens(id).await.unwrap().stdout, end);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_input_and_uploads_and_keeps_nothing_half_done() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let inputs = Inputs::open(disk.0.path()).unwrap();
+    let id = RequestId::new([1; 16]);
+    inputs.begin(id).await.unwrap();
+    let mut len = 0;
+    let error = loop {
+        match inputs.append(id, len, vec![2; 30_000]).await {
+            Ok(end) => len = end,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::NoSpace { .. }), "{error:?}");
+    assert_eq!(inputs.state(id).await.unwrap().len, len);
+    let uploads = Uploads::open(disk.0.path()).unwrap();
+    let upload = UploadId::parse(&"0a".repeat(16)).unwrap();
+    uploads.append(upload, 0, b"").await.unwrap();
+    let error = uploads.append(upload, 0, vec![2; 1024 * 1024]).await.unwrap_err();
+    assert!(matches!(error, StoreError::NoSpace { .. }), "{error:?}");
+    assert_eq!(uploads.len(upload).await.unwrap(), 0);
+    inputs.remove(id).await;
+    uploads.append(upload, 0, vec![2; 30_000]).await.unwrap();
 }

@@ -83,13 +83,25 @@ async fn a_guest_moves_and_the_old_place_is_free() {
     let bench = Bench::new().await;
     let socket = Place::Hybrid("/run/vm/a.sock".into());
     let qmp = Some(Some("/run/vm/qmp".into()));
-    let moved = bench.store.change_guest(&ROOT, &bench.guest.name, Some(socket.clone()), qmp).await.unwrap();
+    let moved = bench
+        .store
+        .change_guest(
+            &ROOT,
+            &bench.guest.name,
+            ChangeGuest { place: Some(socket.clone()), qmp, concurrency: None },
+        )
+        .await
+        .unwrap();
     assert_eq!((moved.place, moved.qmp), (socket, Some("/run/vm/qmp".into())));
     bench.store.add_guest(&ROOT, new_guest("web-4", 7, None)).await.unwrap();
-    let back = bench.store.change_guest(&ROOT, &bench.guest.name, Some(cid(7)), None).await.unwrap_err();
+    let back = bench
+        .store
+        .change_guest(&ROOT, &bench.guest.name, ChangeGuest { place: Some(cid(7)), ..ChangeGuest::default() })
+        .await
+        .unwrap_err();
     assert!(matches!(back, StoreError::Conflict { .. }), "{back}");
     let events = bench.events().await;
-    bench.store.change_guest(&ROOT, &bench.guest.name, None, None).await.unwrap();
+    bench.store.change_guest(&ROOT, &bench.guest.name, ChangeGuest::default()).await.unwrap();
     assert_eq!(bench.events().await, events, "a change of nothing is no decision");
 }
 

@@ -101,14 +101,14 @@ async fn one(bench: &Bench, step: &Step, id: RequestId, believed: &mut Believed)
             bench.accept(believed.new.clone()).await;
         }
         Step::Start(_) => {
-            bench.store.mark(bench.guest.id, id, Stage::Started, Some(1)).await.unwrap();
+            bench.store.mark(bench.guest.id, id, Stage::Started, Vec::new()).await.unwrap();
             if believed.waits() {
                 believed.state = State::Started;
                 believed.starts += 1;
             }
         }
         Step::Fetch(_) => {
-            bench.store.mark(bench.guest.id, id, Stage::Fetched, Some(1)).await.unwrap();
+            bench.store.mark(bench.guest.id, id, Stage::Fetched, Vec::new()).await.unwrap();
             if matches!(believed.state, State::Queued | State::Offered) {
                 believed.state = State::Fetched;
             }
@@ -120,10 +120,10 @@ async fn one(bench: &Bench, step: &Step, id: RequestId, believed: &mut Believed)
             }
         }
         Step::Cancel(_) => {
-            bench.store.cancel(&ROOT, id).await.unwrap();
+            bench.store.cancel(&ROOT, id, None).await.unwrap();
             if !believed.state.is_final() {
                 believed.cancel = true;
-                if believed.offers == 0 && believed.waits() {
+                if believed.state == State::Queued {
                     believed.state = if believed.starts > 0 { State::Interrupted } else { State::Cancelled };
                 }
             }

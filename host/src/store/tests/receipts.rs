@@ -1,6 +1,7 @@
 //! Receipts: kept once, for ever, sealed.
 
 use super::*;
+use crate::output::StreamKept;
 
 #[tokio::test]
 async fn a_receipt_is_there_after_a_restart_and_any_number_of_readings() {
@@ -8,9 +9,9 @@ async fn a_receipt_is_there_after_a_restart_and_any_number_of_readings() {
     bench.store.admit(bench.guest.id, &claims(KEY, None), token(1)).await.unwrap();
     let id = bench.accept(plain()).await.id;
     bench.offered().await;
-    let kept = OutputKept { stdout: 3, stderr: 0 };
+    let kept = OutputKept { stdout: StreamKept { len: 3, digest: None }, ..OutputKept::default() };
     let ack = ack(id, Outcome::Failed(7.try_into().unwrap()));
-    bench.store.store_receipt(bench.guest.id, ack, kept).await.unwrap().unwrap();
+    bench.store.store_receipt(bench.guest.id, ack, kept, Vec::new()).await.unwrap().unwrap();
     let bench = bench.restart();
     for _ in 0..2 {
         let row = bench.store.request(id).await.unwrap();
@@ -41,7 +42,7 @@ async fn an_acknowledgement_twice_is_one_receipt() {
 async fn another_word_on_a_closed_request_changes_nothing_and_is_told_once() {
     let bench = Bench::new().await;
     let id = bench.accept(plain()).await.id;
-    bench.store.cancel(&ROOT, id).await.unwrap();
+    bench.store.cancel(&ROOT, id, None).await.unwrap();
     for _ in 0..3 {
         let row = bench.acknowledge(id, Outcome::Succeeded).await;
         assert_eq!(row.state, State::Cancelled);
@@ -55,6 +56,7 @@ async fn another_word_on_a_closed_request_changes_nothing_and_is_told_once() {
 async fn a_request_no_one_has_is_refused() {
     let bench = Bench::new().await;
     let ack = ack(RequestId::new([0xee; 16]), Outcome::Succeeded);
-    let answer = bench.store.store_receipt(bench.guest.id, ack, OutputKept::default()).await.unwrap();
+    let answer =
+        bench.store.store_receipt(bench.guest.id, ack, OutputKept::default(), Vec::new()).await.unwrap();
     assert!(answer.is_none());
 }

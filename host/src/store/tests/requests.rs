@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::request::Admission;
+use doorbell_wire::message::Stage;
 
 const ID: RequestId = RequestId::new([0xab; 16]);
 
@@ -134,11 +135,11 @@ async fn requests_are_listed_newest_first_and_cut_where_asked() {
 async fn a_request_nobody_has_seen_is_cancelled_at_once_and_once() {
     let bench = Bench::new().await;
     let id = bench.accept(plain()).await.id;
-    let row = bench.store.cancel(&ROOT, id).await.unwrap();
+    let row = bench.store.cancel(&ROOT, id, None).await.unwrap();
     assert_eq!((row.state, row.cancel_asked), (State::Cancelled, true));
     assert!(row.receipt.unwrap().detail.unwrap().contains("before its guest had seen it"));
     let events = bench.events().await;
-    assert_eq!(bench.store.cancel(&ROOT, id).await.unwrap().state, State::Cancelled);
+    assert_eq!(bench.store.cancel(&ROOT, id, None).await.unwrap().state, State::Cancelled);
     assert_eq!(bench.events().await, events);
 }
 
@@ -147,9 +148,57 @@ async fn a_request_the_guest_has_seen_is_asked_to_end() {
     let bench = Bench::new().await;
     let id = bench.accept(plain()).await.id;
     assert_eq!(bench.offered().await, Some(id));
-    let row = bench.store.cancel(&ROOT, id).await.unwrap();
+    let row = bench.store.cancel(&ROOT, id, None).await.unwrap();
     assert_eq!((row.state, row.cancel_asked), (State::Offered, true));
     assert_eq!(bench.acknowledge(id, Outcome::Succeeded).await.state, State::Succeeded, "it was faster");
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_a_second_start_is_cancelled_at_once() {
+    let bench = Bench::new().await;
+    let id = bench.accept(AcceptRequest { idempotent: true, ..plain() }).await.id;
+    bench.offered().await;
+    bench.store.mark(bench.guest.id, id, Stage::Started, Vec::new()).await.unwrap();
+    let urgent = bench.accept(AcceptRequest { urgent: true, ..plain() }).await.id;
+    assert_eq!(bench.offered().await, Some(urgent), "the lost one waits behind it");
+    assert_eq!(bench.state(id).await, State::Queued);
+    let row = bench.store.cancel(&Actor::Manager, id, Some("its client is gone")).await.unwrap();
+    assert_eq!(row.state, State::Interrupted, "nobody knows how far its first start came");
+    let detail = row.receipt.unwrap().detail.unwrap();
+    assert!(
+        detail.starts_with("it was cancelled before it was started again: its client is gone"),
+        "{detail}"
+    );
+}
+
+#[tokio::test]
+async fn a_cancel_of_what_is_over_says_what_really_happened() {
+    let bench = Bench::new().await;
+    let id = bench.accept(plain()).await.id;
+    bench.offered().await;
+    for stage in [Stage::Fetched, Stage::Started] {
+        bench.store.mark(bench.guest.id, id, stage, Vec::new()).await.unwrap();
+        let row = bench.store.cancel(&ROOT, id, None).await.unwrap();
+        assert!(row.cancel_asked && !row.state.is_final(), "its guest is asked");
+    }
+    bench.acknowledge(id, Outcome::Succeeded).await;
+    let row = bench.store.cancel(&ROOT, id, None).await.unwrap();
+    assert_eq!((row.state, row.receipt.is_some()), (State::Succeeded, true));
+    let asked = bench.events().await.into_iter().filter(|event| event == "request-cancel-asked").count();
+    assert_eq!(asked, 1);
+}
+
+#[tokio::test]
+async fn open_requests_that_die_with_their_client_are_found_after_a_restart() {
+    let bench = Bench::new().await;
+    let kill = AcceptRequest { on_disconnect: OnDisconnect::Kill, ..plain() };
+    let open = bench.accept(kill.clone()).await;
+    let over = bench.accept(kill).await.id;
+    bench.acknowledge(over, Outcome::Succeeded).await;
+    bench.accept(plain()).await;
+    let bench = bench.restart();
+    assert_eq!(bench.store.killed_without_client().await.unwrap(), [open.id]);
+    assert_eq!(bench.store.request(open.id).await.unwrap().on_disconnect, OnDisconnect::Kill);
 }
 
 #[tokio::test]
@@ -170,14 +219,18 @@ async fn a_request_is_shown_as_it_was_asked() {
     let row =
         bench.accept(AcceptRequest { action: command(&["-a", "b c"]), timeout_ms: Some(5), ..named() }).await;
     let shown = serde_json::to_value(row.to_api()).unwrap();
-    assert_eq!(shown["action"], json!({"type": "run", "command": "true", "args": ["-a", "b c"], "env": []}));
+    assert_eq!(
+        shown["action"],
+        json!({"type": "run", "command": "true", "args": ["-a", "b c"],
+        "env": [], "input": {"type": "none"}, "limits": {}})
+    );
     assert_eq!((&shown["reason"], &shown["timeout_ms"]), (&json!("CVE"), &json!(5)));
 }
 
 #[tokio::test]
 async fn an_agent_that_claims_every_sequence_gets_no_request_and_the_asker_a_reason() {
     let bench = Bench::new().await;
-    let claims = Claims { low_water: u64::MAX, ..claims(KEY, None) };
+    let claims = Claims { sequence_max: u64::MAX, ..claims(KEY, None) };
     bench.store.admit(bench.guest.id, &claims, token(1)).await.unwrap();
     let error = bench.store.accept(&ROOT, &bench.guest.name, plain()).await.unwrap_err();
     assert!(matches!(error, StoreError::Conflict { .. }), "{error}");

@@ -151,7 +151,7 @@ async fn an_approved_key_is_replaced_only_by_a_fingerprint() {
 #[tokio::test]
 async fn a_store_older_than_its_guest_goes_on_above_what_the_guest_has_done() {
     let bench = Bench::new().await;
-    let far = Claims { low_water: 57, ..claims(KEY, None) };
+    let far = Claims { sequence_max: 57, ..claims(KEY, None) };
     bench.store.admit(bench.guest.id, &far, token(1)).await.unwrap();
     assert_eq!(u64::from(bench.accept(plain()).await.sequence), 58);
 }
