@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 #
 # How an initramfs is put together: a tree is staged, packed as one cpio, and several of them concatenated.
-# Sourced by build-image and nested; brings lib.sh with it.
+# Sourced by build-image, build-debian and nested; brings lib.sh with it.
 # Trusts: what prepare unpacked into the lab directory, and the shared libraries of this machine.
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -42,19 +42,27 @@ stage_busybox() {
   ln -s ../../bin/busybox "$stage/usr/bin/env"
 }
 
-# stage_modules STAGE NAME…: the modules and all they depend on, where modprobe looks for them.
+# stage_modules STAGE NAME…: the modules of the lab's kernel and all they depend on, where modprobe looks for them.
 stage_modules() {
-  local stage=$1 release tree path
-  shift
-  release=$(manifest_value kernel)
+  stage_modules_of "$lab/kernel" "$(manifest_value kernel)" "$@"
+}
+
+# stage_modules_of KERNEL RELEASE STAGE NAME…: the same from another unpacked kernel package.
+stage_modules_of() {
+  local kernel=$1 release=$2 stage=$3 tree path source
+  shift 3
   tree=lib/modules/$release
-  module_closure "$lab/kernel/$tree" "$@" | while read -r path; do
+  # Later kernel packages have everything below usr.
+  source=$kernel/$tree
+  [ -d "$source" ] || source=$kernel/usr/$tree
+  [ -e "$source/modules.dep" ] || depmod -b "${source%"/$tree"}" "$release"
+  module_closure "$source" "$@" | while read -r path; do
     mkdir -p "$stage/$tree/${path%/*}"
-    cp "$lab/kernel/$tree/$path" "$stage/$tree/$path"
+    cp "$source/$path" "$stage/$tree/$path"
     # Later kernel packages compress their modules, and busybox has no decompressor for them.
     case $path in *.xz) xz -d "$stage/$tree/$path" ;; esac
   done
-  cp "$lab/kernel/$tree"/modules.{order,builtin,builtin.modinfo} "$stage/$tree/"
+  cp "$source"/modules.{order,builtin,builtin.modinfo} "$stage/$tree/"
   depmod -b "$stage" "$release"
 }
 
@@ -91,6 +99,12 @@ stage_program() {
     mkdir -p "$stage${library%/*}"
     cp -L "$library" "$stage$library"
   done
+}
+
+check_static() {
+  [ -x "$1" ] || die "$1: no program there; build the agent first"
+  [ -z "$(shared_libraries "$1")" ] ||
+    die "$1: not a static program; build it with RUSTFLAGS='-C target-feature=+crt-static'"
 }
 
 # A static program has none; ldd fails on it, and that is no fault.
