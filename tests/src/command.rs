@@ -6,10 +6,12 @@ use crate::build::program;
 use crate::place::Place;
 use crate::process::read;
 use crate::wait::{PATIENCE, within};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -82,23 +84,39 @@ impl<'a> Doorbell<'a> {
         self.begin(arguments).ended()
     }
 
+    /// Begins a command that reads what the test writes.
+    #[must_use]
+    pub fn begin_fed<A: AsRef<OsStr>>(&self, arguments: &[A]) -> (Running, ChildStdin) {
+        let mut running = begin_reading(self.place, &mut self.command(arguments), Stdio::piped());
+        let stdin = running.child.stdin.take().expect("a pipe");
+        (running, stdin)
+    }
+
     /// Begins a command.
     #[must_use]
     pub fn begin<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Running {
+        begin(self.place, &mut self.command(arguments))
+    }
+
+    fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
         let mut command = Command::new(program("doorbell"));
         command.args(arguments).env("DOORBELL_SOCKET", &self.socket);
-        begin(self.place, &mut command)
+        command
     }
 }
 
 /// Begins any command, its outputs kept in the test's directory.
 #[must_use]
 pub fn begin(place: &Place, command: &mut Command) -> Running {
+    begin_reading(place, command, Stdio::null())
+}
+
+fn begin_reading(place: &Place, command: &mut Command, stdin: Stdio) -> Running {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let (stdout, stderr) = (place.join(&format!("{number}.out")), place.join(&format!("{number}.err")));
     let words = format!("{command:?}");
     let child = command
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(File::create(&stdout).expect("a file for the output"))
         .stderr(File::create(&stderr).expect("a file for the output"))
         .spawn()
@@ -111,6 +129,24 @@ impl Running {
     #[must_use]
     pub fn stdout(&self) -> String {
         read(&self.stdout)
+    }
+
+    /// The file that its standard output goes to.
+    #[must_use]
+    pub fn stdout_file(&self) -> &Path {
+        &self.stdout
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.id()).expect("a process id");
+        kill(Pid::from_raw(id), signal).expect("a running command");
+    }
+
+    /// Waits for its end and gives its exit status alone: its output may be too much to look at.
+    #[must_use]
+    pub fn code_within(&mut self, limit: Duration) -> Option<i32> {
+        within(limit, &self.words, || self.child.try_wait().expect("a child of ours")).code()
     }
 
     /// Its process id.

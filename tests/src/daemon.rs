@@ -5,10 +5,10 @@
 use crate::build::program;
 use crate::guest::{Guest, Machine};
 use crate::place::Place;
-use crate::process::{Process, read};
+use crate::process::{Process, kib_of, read};
 use crate::wait::{on, until};
 use doorbell_api::guest::{Approval, NewGuest, Presence};
-use doorbell_api::request::{Action, NewRequest, ProgramRef, Request, Run};
+use doorbell_api::request::{Action, NewRequest, OnDisconnect, ProgramRef, Request, Run};
 use doorbell_client::{Client, Stream};
 use futures_util::StreamExt as _;
 use std::os::unix::net::UnixStream;
@@ -131,9 +131,7 @@ impl Daemon {
     /// KiB of memory it has resident.
     #[must_use]
     pub fn resident_kib(&self) -> u64 {
-        let status = read(&PathBuf::from(format!("/proc/{}/status", self.id())));
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a running manager");
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+        kib_of(self.id(), "VmRSS:").expect("a running manager")
     }
 
     /// A client of its API. Made anew: a connection of before a restart is of no use.
@@ -202,7 +200,7 @@ impl Daemon {
     pub fn upload(&self, name: &str, bytes: Vec<u8>) -> ProgramRef {
         let len = bytes.len() as u64;
         let body = futures_util::stream::iter([Ok(bytes.into())]);
-        let program = on("the upload", self.client().upload(len, body)).expect("an uploaded program");
+        let program = on("the upload", self.client().put_program(len, body)).expect("an uploaded program");
         ProgramRef { digest: program.digest, name: name.into() }
     }
 
@@ -255,7 +253,16 @@ impl Daemon {
 /// A request without limits of its own.
 #[must_use]
 pub fn new_request(action: Action) -> NewRequest {
-    NewRequest { id: None, action, timeout_ms: None, expires_in_ms: None, idempotent: false, reason: None }
+    NewRequest {
+        id: None,
+        action,
+        timeout_ms: None,
+        expires_in_ms: None,
+        idempotent: false,
+        urgent: false,
+        on_disconnect: OnDisconnect::Keep,
+        reason: None,
+    }
 }
 
 /// A command of the guest with its arguments.

@@ -2,7 +2,7 @@
 //!
 //! Booted by tests. Its host end is a Unix socket; the guest's own socket is the kernel's AF_VSOCK.
 
-use crate::build::script;
+use crate::build::{run, script};
 use crate::frames;
 use crate::image::Image;
 use crate::place::Place;
@@ -11,6 +11,7 @@ use crate::wait::until;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// How a guest is to be.
 #[derive(Clone, Debug)]
@@ -21,11 +22,13 @@ pub struct Machine {
     pub nic: bool,
     /// More words for the kernel command line.
     pub append: String,
+    /// MiB of the disk with the agent's state, where the usual one is too small.
+    pub disk_mib: Option<u64>,
 }
 
 impl Default for Machine {
     fn default() -> Self {
-        Self { image: Image::Plain, nic: true, append: String::new() }
+        Self { image: Image::Plain, nic: true, append: String::new(), disk_mib: None }
     }
 }
 
@@ -48,6 +51,9 @@ impl Guest {
         let mut arguments: Vec<PathBuf> = vec!["--image".into(), machine.image.directory().into()];
         arguments.extend(["--dir".into(), directory.clone(), "--name".into(), name.into()]);
         arguments.extend(["--nic".into(), if machine.nic { "user" } else { "none" }.into()]);
+        if let Some(mib) = machine.disk_mib {
+            arguments.extend(["--state".into(), disk(&directory, mib)]);
+        }
         if !machine.append.is_empty() {
             arguments.extend(["--append".into(), (&machine.append).into()]);
         }
@@ -148,6 +154,14 @@ impl Guest {
     fn monitor(&self, command: &str) {
         execute(&self.directory.join("lab-qmp.sock"), command);
     }
+}
+
+/// A fresh disk as the image's template is, and larger.
+fn disk(directory: &Path, mib: u64) -> PathBuf {
+    let path = directory.join("large.ext4");
+    std::fs::File::create(&path).and_then(|file| file.set_len(mib << 20)).expect("a file for the disk");
+    run(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", "doorbell-state"]).arg(&path));
+    path
 }
 
 /// Has the QEMU with this monitor execute a command: its name in quotes, and its arguments behind it.

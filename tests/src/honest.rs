@@ -25,7 +25,7 @@ pub struct Identity {
     key: SigningKey,
     /// The token of its last welcome.
     pub token: Option<SessionToken>,
-    low_water: u64,
+    sequence_max: u64,
 }
 
 impl Identity {
@@ -34,7 +34,7 @@ impl Identity {
     pub fn fresh() -> Self {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).expect("random bytes");
-        Self { key: SigningKey::from_bytes(&seed), token: None, low_water: 0 }
+        Self { key: SigningKey::from_bytes(&seed), token: None, sequence_max: 0 }
     }
 
     /// Its public key, as `guest add` takes it.
@@ -55,7 +55,8 @@ impl Identity {
             token: self.token,
             capabilities: Capabilities::RUN.with(Capabilities::LINK),
             agent: ShortText::try_from("scripted".to_owned()).expect("a short text"),
-            low_water: self.low_water,
+            sequence_max: self.sequence_max,
+            clock_us: 0,
         }
     }
 
@@ -147,7 +148,14 @@ impl Worker {
                     session.pull().ok()?
                 }
                 Owed::Offered(offer) => apply(session, &offer, line)?,
-                Owed::Attached(_) | Owed::Stage(_) | Owed::Cancel(_) | Owed::Forget(_) => session,
+                Owed::Attached(..)
+                | Owed::Stage(_)
+                | Owed::Input(_)
+                | Owed::InputEnd(_)
+                | Owed::Resize(_)
+                | Owed::Spooled(_)
+                | Owed::Cancel(_)
+                | Owed::Forget(_) => session,
             };
         }
     }
@@ -159,12 +167,13 @@ impl Worker {
 
 /// It does everything at once and always succeeds; a query's answer has no links in it.
 fn apply(session: Guest, offer: &Offer, line: &mut Line) -> Option<Guest> {
-    let mut session = session.apply().ok()?;
+    let mut session = session.apply(offer.request).ok()?;
     if matches!(offer.action, Action::Run(_)) {
         session =
-            session.progress(Progress { request: offer.request, stage: Stage::Started, at_ms: 1 }).ok()?;
-        let Owed::Send(started) = session.poll() else { return None };
-        line.say(&started);
+            session.progress(Progress { request: offer.request, stage: Stage::Started, at_us: 1 }).ok()?;
+        while let Owed::Send(message) = session.poll() {
+            line.say(&message);
+        }
     }
     session.acknowledge(succeeded(offer)).ok()
 }

@@ -18,6 +18,8 @@ pub enum Image {
     Sockets,
     /// An nftables rule set that drops every packet, loaded before the agent starts.
     DropsEverything,
+    /// No initramfs alone but Debian 13 on a disk: systemd, its agent's unit, a user `tenant`, `su`.
+    Debian13,
 }
 
 impl Image {
@@ -28,6 +30,7 @@ impl Image {
             Self::Plain => (&PLAIN, plain),
             Self::Sockets => (&SOCKETS, sockets),
             Self::DropsEverything => (&DROPS, drops_everything),
+            Self::Debian13 => (&DEBIAN13, debian13),
         };
         slot.get_or_init(make)
     }
@@ -62,10 +65,18 @@ fn drops_everything() -> PathBuf {
     })
 }
 
+fn debian13() -> PathBuf {
+    let directory = directory_of("debian13");
+    run(Command::new(script("build-debian"))
+        .arg("--agent")
+        .arg(program("doorbell-agent"))
+        .arg("--output")
+        .arg(&directory));
+    directory
+}
+
 fn image(name: &str, options: &[&str], fill: impl FnOnce(&Path)) -> PathBuf {
-    let all = root().join("target/tests");
-    forget_ended(&all);
-    let directory = all.join(format!("{}-{name}", std::process::id()));
+    let directory = directory_of(name);
     let overlay = directory.join("overlay");
     fs::create_dir_all(&overlay).expect("a directory for the image");
     fill(&overlay);
@@ -73,6 +84,12 @@ fn image(name: &str, options: &[&str], fill: impl FnOnce(&Path)) -> PathBuf {
     command.arg("--agent").arg(program("doorbell-agent")).arg("--output").arg(&directory);
     run(command.arg("--overlay").arg(&overlay).args(options));
     directory
+}
+
+fn directory_of(name: &str) -> PathBuf {
+    let all = root().join("target/tests");
+    forget_ended(&all);
+    all.join(format!("{}-{name}", std::process::id()))
 }
 
 /// Images of test processes that are gone: a process cannot clean up what its last thread still uses.
@@ -115,4 +132,5 @@ table inet walled {
 ";
 static PLAIN: OnceLock<PathBuf> = OnceLock::new();
 static SOCKETS: OnceLock<PathBuf> = OnceLock::new();
+static DEBIAN13: OnceLock<PathBuf> = OnceLock::new();
 static DROPS: OnceLock<PathBuf> = OnceLock::new();

@@ -7,6 +7,8 @@
 //! - [`place`] a directory of its own · [`build`] what is tested · [`image`] what guests boot
 //! - [`process`] children that are watched · [`wait`] the one place that waits
 //! - [`guest`] · [`daemon`] · [`command`] the three real parts · [`frames`] what a guest's NIC sent
+//! - [`lab`] a manager and a guest that tests share, and ways to look into it · [`misfit`] a program that goes wrong
+//! - [`terminal`] a terminal whose keys a test types
 //! - [`proxy`] stops, cuts or bends the channel between two real parts at a frame of choice
 //! - [`mod@line`] bytes and frames by hand · [`honest`] a guest without a machine · [`rogue`] a manager by hand
 //! - [`skip`] tests that this machine cannot run
@@ -25,10 +27,13 @@ pub mod frames;
 pub mod guest;
 pub mod honest;
 pub mod image;
+pub mod lab;
 pub mod line;
+pub mod misfit;
 pub mod place;
 pub mod process;
 pub mod proxy;
 pub mod rogue;
 pub mod skip;
+pub mod terminal;
 pub mod wait;

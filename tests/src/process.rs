@@ -143,6 +143,15 @@ pub fn read(file: &Path) -> String {
     std::fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
+/// A number of KiB from what the kernel tells of a process while it runs: `VmRSS:`, or `VmHWM:` for the most it
+/// ever was.
+#[must_use]
+pub fn kib_of(id: u32, field: &str) -> Option<u64> {
+    let status = read(&PathBuf::from(format!("/proc/{id}/status")));
+    let line = status.lines().find(|line| line.starts_with(field))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
 fn watched() -> Vec<Rc<Watched>> {
     WATCHED.with(|all| {
         all.borrow_mut().retain(|watched| watched.strong_count() > 0);

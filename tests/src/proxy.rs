@@ -64,10 +64,16 @@ impl Proxy {
     /// Adds a guest to the manager, boots it with a proxy between the two, and has it approved.
     #[must_use]
     pub fn between(daemon: &Daemon, place: &Place, name: &str) -> (Self, Guest) {
+        Self::between_machine(daemon, place, name, &Machine::default())
+    }
+
+    /// The same, with a guest that is not like most.
+    #[must_use]
+    pub fn between_machine(daemon: &Daemon, place: &Place, name: &str, machine: &Machine) -> (Self, Guest) {
         let behind = place.join("behind");
         daemon.add(name, &behind, None);
         let proxy = Self::start(&door(&Guest::socket_of(place, name)), &door(&behind));
-        let guest = Guest::boot(place, name, &Machine::default());
+        let guest = Guest::boot(place, name, machine);
         daemon.approve(&guest);
         (proxy, guest)
     }
@@ -98,7 +104,13 @@ impl Proxy {
 
     /// Waits until the rule has met its frame.
     pub fn await_reached(&self, what: &str) {
-        until(what, || self.shared.lock().reached.then_some(()));
+        until(what, || self.has_reached().then_some(()));
+    }
+
+    /// Whether the rule has met its frame.
+    #[must_use]
+    pub fn has_reached(&self) -> bool {
+        self.shared.lock().reached
     }
 
     /// Waits until the last frame that went by says that no request waits.

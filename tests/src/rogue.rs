@@ -7,7 +7,7 @@ use crate::wait::until;
 use doorbell_wire::ids::{Nonce, SessionToken};
 use doorbell_wire::ids::{RequestId, Sequence};
 use doorbell_wire::limits::{VERSION_CURRENT, VERSION_MIN};
-use doorbell_wire::message::action::{Action, Command, Executable, Run, RunParts};
+use doorbell_wire::message::action::{Action, Command, Executable, Input, Limits, Run, RunParts};
 use doorbell_wire::message::{FromGuest, FromHost, Greeting, Offer, Welcome};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -61,11 +61,20 @@ pub fn greeting() -> Greeting {
 pub fn offer(number: u8, script: &str) -> Offer {
     let executable = Executable::InGuest(Command::try_from("sh".to_owned()).expect("a command"));
     let args = vec!["-c".to_owned(), script.to_owned()];
-    let run =
-        Run::try_from(RunParts { executable, args, env: Vec::new(), cwd: None }).expect("a start that fits");
+    let parts = RunParts {
+        executable,
+        args,
+        env: Vec::new(),
+        cwd: None,
+        user: None,
+        input: Input::None,
+        limits: Limits::default(),
+    };
+    let run = Run::try_from(parts).expect("a start that fits");
     Offer {
         request: RequestId::new([number; 16]),
         sequence: Some(Sequence::try_from(u64::from(number)).expect("a sequence")),
+        floor: 0,
         action: Action::Run(run),
         timeout_ms: None,
         idempotent: false,

@@ -15,7 +15,8 @@ use doorbell_wire::ids::{Digest, RequestId, ShortText, Signature};
 use doorbell_wire::limits::{CHUNK_LEN_MAX, FRAME_MS_MAX, HANDSHAKE_MS_MAX, SILENCE_MS_MAX};
 use doorbell_wire::message::action::{Action, Executable, Program, Run, RunParts};
 use doorbell_wire::message::{
-    Chunk, Credit, Fetch, FromGuest, FromHost, Greeting, Hello, Offer, Output, Progress, Stage, Stream,
+    Attach, Chunk, Credit, Fetch, FromGuest, FromHost, Greeting, Hello, Offer, Output, Progress, Spooled,
+    Stage, Stream,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{MsgFlags, recv};
@@ -185,7 +186,7 @@ fn a_silent_peer_is_closed_at_its_deadline() {
 fn a_guest_that_breaks_a_rule_of_its_session_loses_it() {
     let mut manor = Manor::new();
     let other = RequestId::new([0xee; 16]);
-    let started = |request| FromGuest::Progress(Progress { request, stage: Stage::Started, at_ms: 1 });
+    let started = |request| FromGuest::Progress(Progress { request, stage: Stage::Started, at_us: 1 });
     let output = |request, offset, len| {
         FromGuest::Output(Output { request, stream: Stream::Stdout, offset, bytes: vec![b'x'; len] })
     };
@@ -212,7 +213,11 @@ fn a_guest_that_breaks_a_rule_of_its_session_loses_it() {
             },
             "OUTPUT starts at offset 1",
         ),
-        ("a word about another request", &|line, _| line.say(&started(other)), "names another request"),
+        (
+            "a word about another request",
+            &|line, _| line.say(&started(other)),
+            "names a request that is not in hand",
+        ),
         ("an unasked pong", &|line, _| line.say(&FromGuest::Pong(9)), "PONG carries 9"),
     ];
     for (what, attack, reason) in attacks {
@@ -333,8 +338,12 @@ fn bad_programs_are_refused(rogue: &Rogue, guest: &Guest, mut number: u8) {
         ("a chunk with a hole before it", &|request| chunk(request, 1, 1), "CHUNK starts at offset 1"),
         ("an empty chunk", &|request| chunk(request, 0, 0), "CHUNK has 0 bytes"),
         ("a chunk beyond the end", &|request| chunk(request, 0, 101), "CHUNK ends at offset 101"),
-        ("a chunk of another request", &|_| chunk(other, 0, 1), "CHUNK names another request"),
-        ("more credit than the window", &|_| FromHost::OutputCredit(Credit { bytes: 1 }), "granted 1 bytes"),
+        ("a chunk of another request", &|_| chunk(other, 0, 1), "CHUNK names a request that is not in hand"),
+        (
+            "credit for what was not sent",
+            &|request| FromHost::OutputCredit(spooled(request)),
+            "OUTPUT_CREDIT",
+        ),
     ];
     for (what, attack, reason) in attacks {
         number += 2;
@@ -349,11 +358,17 @@ fn bad_programs_are_refused(rogue: &Rogue, guest: &Guest, mut number: u8) {
     }
 }
 
+fn spooled(request: RequestId) -> Spooled {
+    Spooled { request, stream: Stream::Stdout, end: 0, bytes: 1 }
+}
+
 fn program_of_100_bytes(number: u8) -> Offer {
     let name = ShortText::try_from("program".to_owned()).unwrap();
     let executable = Executable::Program(Program::new(Digest::new([1; 32]), 100, name).unwrap());
-    let run = RunParts { executable, args: Vec::new(), env: Vec::new(), cwd: None };
-    Offer { action: Action::Run(Run::try_from(run).unwrap()), ..offer(number, "") }
+    let offer = offer(number, "");
+    let Action::Run(run) = &offer.action else { unreachable!("an offer to run") };
+    let run = RunParts { executable, args: Vec::new(), ..run.parts().clone() };
+    Offer { action: Action::Run(Run::try_from(run).unwrap()), ..offer }
 }
 
 #[test]
@@ -372,7 +387,8 @@ fn a_manager_that_falls_silent_is_left_after_a_minute_and_the_program_goes_on() 
     let FromGuest::Hello(_) = line.hear_guest() else { panic!("the agent does not introduce itself") };
     let token = doorbell_wire::ids::SessionToken::new([4; 32]);
     line.order(&FromHost::Welcome(doorbell_wire::message::Welcome { token, host_time_ms: 0 }));
-    assert_eq!(line.hear_guest(), FromGuest::Attach(RequestId::new([1; 16])));
+    let attach = Attach { request: RequestId::new([1; 16]), input: 0, taken: 0 };
+    assert_eq!(line.hear_guest(), FromGuest::Attach(attach));
 }
 
 fn said(guest: &Guest, what: &str, from: usize, reason: &str) {

@@ -60,7 +60,7 @@ fn one_byte_too_many_is_refused(place: &Place, daemon: &Daemon) {
         .run(&["run", "web-3", "--program", file.to_str().unwrap()])
         .refused(2, &["67108865", "67108864"]);
     let body = futures_util::stream::iter([Ok(beyond.clone().into())]);
-    let refused = on("the refusal", daemon.client().upload(PROGRAM_LEN_MAX + 1, body)).unwrap_err();
+    let refused = on("the refusal", daemon.client().put_program(PROGRAM_LEN_MAX + 1, body)).unwrap_err();
     assert!(
         matches!(refused, ClientError::Refused { code: ErrorCode::TooLarge, status: 413, .. }),
         "{refused:?}"

@@ -55,9 +55,9 @@ fn exit_statuses_are_the_programs_own(doorbell: &Doorbell<'_>) {
     let ended = run(&["--", "sh", "-c", "echo out; echo err >&2; exit 7"]).expect(7);
     assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("out\n", "err\n"));
     let killed = run(&["--", "sh", "-c", "kill -KILL $$"]).expect(137);
-    assert!(killed.stderr.contains("killed by signal 9"), "{}", killed.stderr);
+    assert!(killed.stderr.contains("killed by SIGKILL"), "{}", killed.stderr);
     let missing = run(&["--", "no-such-program"]).expect(121);
-    assert!(missing.stderr.contains("not-started"), "{}", missing.stderr);
+    assert!(missing.stderr.contains("could not start no-such-program"), "{}", missing.stderr);
     let late = run(&["--timeout", "300ms", "--", "sleep", "60"]).expect(123);
     assert!(late.stderr.contains("timed-out"), "{}", late.stderr);
 }
@@ -91,7 +91,7 @@ fn the_environment_is_the_programs_alone(doorbell: &Doorbell<'_>) {
     // Standard input is empty, and no descriptor of the agent's came along: 0, 1, 2 and the one that ls opens.
     assert_eq!(ended.stdout, "/var/lib\nhello there|\n0\n4\n");
     let ended = doorbell.run(&["run", "web-3", "--cwd", "/nowhere", "--", "true"]).expect(121);
-    assert!(ended.stderr.contains("/nowhere") || ended.stderr.contains("not-started"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("/nowhere"), "{}", ended.stderr);
 }
 
 fn a_program_of_the_operators_runs(place: &Place, doorbell: &Doorbell<'_>) {
