@@ -524,7 +524,7 @@ fn run(from: &mut Source<'_>) -> Action {
 fn put(len: u64) -> Action {
     let payload = Payload::new(Digest::new([7; 32]), len).expect("a payload within its limit");
     let path = "/f".parse().expect("a path");
-    Action::Put(Put { path, payload, form: Form::File, mode: None, owner: None })
+    Action::Put(Put { path, payload, form: Form::File, mode: None, owner: None, replace: false })
 }
 
 fn resize(from: &mut Source<'_>) -> Resize {

@@ -119,7 +119,7 @@ impl fmt::Display for Signal {
 pub enum Refusal {
     /// This guest cannot do that; what is missing.
     Unsupported(ShortText),
-    /// The sequence is at or below the low-water mark and the journal has no record of it.
+    /// The sequence is settled already and the journal has no record of it.
     StaleSequence(u64),
     /// The agent cannot write its state; the kernel's error number. Nothing is started without a record.
     StateUnwritable(i32),

@@ -355,6 +355,7 @@ pub fn put(form: Form) -> Put {
         form,
         mode: file.then(|| Mode::try_from(0o644).unwrap()),
         owner: file.then(|| text("root:adm")),
+        replace: !file,
     }
 }
 

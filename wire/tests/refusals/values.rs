@@ -477,6 +477,7 @@ fn largest_from_host() -> Vec<FromHost> {
         form: Form::Archive,
         mode: Some(Mode::try_from(0o7777).unwrap()),
         owner: Some(samples::text(&"o".repeat(TEXT_LEN_MAX))),
+        replace: true,
     };
     let offer = |action| {
         let sequence = Some(Sequence::try_from(i64::MAX as u64).unwrap());

@@ -54,7 +54,7 @@ impl From<Payload> for PayloadParts {
 /// A file or a tree for the guest.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Put {
-    /// Where it belongs: the name of the file, or of the tree's top. What is there is replaced whole.
+    /// Where it belongs: the name of the file, or of the tree's top.
     pub path: GuestPath,
     /// Its bytes.
     pub payload: Payload,
@@ -64,6 +64,8 @@ pub struct Put {
     pub mode: Option<Mode>,
     /// Owner, `user`, `user:group` or `:group`, by name or number; the agent's own when none is given.
     pub owner: Option<ShortText>,
+    /// Whether a tree that is there is replaced whole; a file always is.
+    pub replace: bool,
 }
 
 /// What the bytes of a [`Put`] are.
