@@ -103,17 +103,16 @@ mod tests {
             output: OutputTotals::default(),
             ran: None,
         };
-        let end = Record::Outcome { sequence: sequence(1), acknowledgement: acknowledgement.clone() };
+        let end =
+            Record::Outcome { sequence: sequence(1), acknowledgement: Box::new(acknowledgement.clone()) };
         let history = history([started(1, true), end]);
         assert_eq!(decide(&offer(1, true), &history), Decision::Repeat(Box::new(acknowledgement)));
     }
 
     #[test]
     fn what_was_settled_before_is_stale_and_what_was_overtaken_is_not() {
-        let forgotten = |number| Record::Forgotten {
-            request: RequestId::new([99; 16]),
-            sequence: sequence(number),
-        };
+        let forgotten =
+            |number| Record::Forgotten { request: RequestId::new([99; 16]), sequence: sequence(number) };
         let history = history([started(9, true), forgotten(4), forgotten(7), forgotten(9)]);
         assert_eq!(decide(&offer(4, true), &history), Decision::Stale(4));
         assert_eq!(decide(&offer(7, true), &history), Decision::Stale(7));

@@ -42,8 +42,8 @@ pub(crate) enum Purpose {
     Program(ShortText),
     /// A file at this path.
     File(GuestPath),
-    /// A tree at this path.
-    Archive(GuestPath),
+    /// A tree at this path; whether it replaces another.
+    Archive(GuestPath, bool),
 }
 
 /// All bytes are there and nothing was compared yet.
@@ -99,7 +99,7 @@ impl Purpose {
             },
             Action::Put(put) => Some(match put.form {
                 Form::File => Self::File(put.path.clone()),
-                Form::Archive => Self::Archive(put.path.clone()),
+                Form::Archive => Self::Archive(put.path.clone(), put.replace),
             }),
             Action::LinkList | Action::LinkSet(_) | Action::Get(_) => None,
         }

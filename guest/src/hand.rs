@@ -18,6 +18,8 @@ pub(crate) struct Hand {
     pub(crate) station: Station,
     /// When its effect began, by the guest's clock.
     pub(crate) started_us: Option<u64>,
+    /// Why its input could not be kept, the kernel's number, if so.
+    pub(crate) input_errno: Option<i32>,
     told: Told,
 }
 
@@ -72,7 +74,7 @@ pub(crate) enum Word {
     Started(Progress),
     Output(Output),
     InputTaken(RequestId, u32),
-    Acknowledge(Acknowledgement),
+    Acknowledge(Box<Acknowledgement>),
 }
 
 impl Hand {
@@ -84,7 +86,7 @@ impl Hand {
     /// A request at a station it reached before this connection.
     pub(crate) const fn new(request: RequestId, sequence: Option<Sequence>, station: Station) -> Self {
         let told = Told { started: false, output: Telling::Nothing, input: 0, acknowledged: false };
-        Self { request, sequence, station, started_us: None, told }
+        Self { request, sequence, station, started_us: None, input_errno: None, told }
     }
 
     /// The connection is gone; gives what outlives it.
@@ -158,10 +160,11 @@ impl Hand {
     fn next_output(&mut self, room: usize) -> Option<Output> {
         let Telling::From(sent) = &mut self.told.output else { return None };
         let supervised = match &self.station {
-            Station::Running(supervised) | Station::Ended(_, Some(supervised)) => supervised,
-            Station::Offered | Station::Fetching(..) | Station::Ended(_, None) => return None,
+            Station::Running(supervised) | Station::Ended(_, Some(supervised)) => Some(supervised),
+            Station::Ended(_, None) => None,
+            Station::Offered | Station::Fetching(..) => return None,
         };
-        let Some(output) = supervised.read_output(sent, room) else {
+        let Some(output) = supervised.and_then(|supervised| supervised.read_output(sent, room)) else {
             skip_unreadable(sent, &self.station);
             return None;
         };
@@ -173,7 +176,7 @@ impl Hand {
         Some(output)
     }
 
-    fn acknowledgement(&mut self) -> Option<Acknowledgement> {
+    fn acknowledgement(&mut self) -> Option<Box<Acknowledgement>> {
         let Station::Ended(acknowledgement, ..) = &self.station else { return None };
         let OutputTotals { stdout, stderr } = &acknowledgement.output;
         let sent = match &self.told.output {
@@ -185,14 +188,37 @@ impl Hand {
             return None;
         }
         self.told.acknowledged = true;
-        Some((**acknowledgement).clone())
+        Some(acknowledgement.clone())
     }
 }
 
-/// Output that cannot be read back must not keep the outcome from the manager.
+/// Output that cannot be read back, or is gone with its directory, must not keep the outcome from the manager.
 fn skip_unreadable(sent: &mut Offsets, station: &Station) {
     if let Station::Ended(acknowledgement, _) = station {
         sent.stdout = sent.stdout.max(acknowledgement.output.stdout.kept);
         sent.stderr = sent.stderr.max(acknowledgement.output.stderr.kept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbell_wire::message::outcome::{Evidence, Outcome, StreamTotal};
+
+    #[test]
+    fn an_outcome_whose_output_went_down_with_the_guest_is_told() {
+        let request = RequestId::new([7; 16]);
+        let stdout = StreamTotal { kept: 5, ..StreamTotal::default() };
+        let output = OutputTotals { stdout, ..OutputTotals::default() };
+        let (outcome, evidence) = (Outcome::Succeeded, Evidence::None);
+        let said = Acknowledgement { request, outcome, evidence, output, ran: None };
+        let sequence = Some(1.try_into().unwrap());
+        let mut hand = Hand::new(request, sequence, Station::Ended(Box::new(said), None));
+        assert_eq!(hand.presented(), (0, 0));
+        assert!(hand.next_word(1000, true).is_none(), "it waits to be told where its output goes on");
+        hand.attached(Some(Offsets { stdout: 3, stderr: 0 }));
+        let Some(Word::Acknowledge(said)) = hand.next_word(1000, true) else { panic!("it is not told") };
+        assert_eq!(said.output.stdout.kept, 5);
+        assert!(hand.next_word(1000, true).is_none(), "it is told once");
     }
 }

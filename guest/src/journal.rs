@@ -96,7 +96,7 @@ impl Journal {
     /// # Errors
     /// The kernel's error number.
     pub fn outcome(&mut self, sequence: Sequence, acknowledgement: &Acknowledgement) -> Result<(), Errno> {
-        self.append(Record::Outcome { sequence, acknowledgement: acknowledgement.clone() })
+        self.append(Record::Outcome { sequence, acknowledgement: Box::new(acknowledgement.clone()) })
     }
 
     /// Notes that the manager has stored an outcome. It is on disk with the next record: an agent that went

@@ -140,7 +140,7 @@ impl<S: AsFd + Read + Write> Link<S> {
                 Word::Started(progress) => session.progress(progress)?,
                 Word::Output(output) => session.output(output)?,
                 Word::InputTaken(request, bytes) => session.input_taken(request, bytes)?,
-                Word::Acknowledge(acknowledgement) => session.acknowledge(acknowledgement)?,
+                Word::Acknowledge(acknowledgement) => session.acknowledge(*acknowledgement)?,
             };
             session = self.drain(session, now, agent)?;
         }
@@ -158,7 +158,17 @@ impl<S: AsFd + Read + Write> Link<S> {
                     self.lanes.push(&message)?;
                     session
                 }
-                owed => {
+                owed @ (Owed::Introduce(_)
+                | Owed::Welcomed(_)
+                | Owed::Attached(..)
+                | Owed::Offered(_)
+                | Owed::Stage(_)
+                | Owed::Input(_)
+                | Owed::InputEnd(_)
+                | Owed::Resize(_)
+                | Owed::Spooled(_)
+                | Owed::Cancel(_)
+                | Owed::Forget(_)) => {
                     if let Owed::Welcomed(_) = owed {
                         info!("connected");
                         self.welcomed = true;

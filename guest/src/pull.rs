@@ -21,6 +21,7 @@ use crate::fetch::Fetches;
 use crate::hand::{Detached, Hand, Station, Word};
 use crate::identity::{About, Identity, ProofError};
 use crate::journal::Journal;
+use crate::journal::file::errno_of;
 use crate::state::StateDir;
 use crate::supervise::Sight;
 use doorbell_wire::error::SessionError;
@@ -195,12 +196,13 @@ impl Agent {
 
     /// Input that the disk does not take would be missing in the middle, so its program is ended.
     fn input(&mut self, input: &Input) {
-        self.running(input.request, |supervised| {
-            if let Err(error) = supervised.add_input(input.offset, &input.bytes) {
-                warn!(request = %input.request, %error, "input cannot be kept; its program is ended");
-                supervised.stop();
-            }
-        });
+        let Some(hand) = self.hand(input.request) else { return };
+        let Station::Running(supervised) = &mut hand.station else { return };
+        if let Err(error) = supervised.add_input(input.offset, &input.bytes) {
+            warn!(request = %input.request, %error, "input cannot be kept; its program is ended");
+            hand.input_errno = Some(errno_of(&error) as i32);
+            supervised.stop();
+        }
     }
 
     fn cancel(&mut self, request: RequestId) {

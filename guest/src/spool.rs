@@ -11,7 +11,6 @@ use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use tracing::warn;
 
 /// The writing end of one stream.
@@ -138,16 +137,6 @@ pub fn read(file: &File, offset: u64, room: usize) -> Option<Vec<u8>> {
     }
     bytes.truncate(count);
     (count > 0).then_some(bytes)
-}
-
-/// Removes a file that may be gone already.
-pub(crate) fn remove(path: &Path) {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            warn!(path = %path.display(), %error, "a file that is done with cannot be removed");
-        }
-        Ok(()) | Err(_) => {}
-    }
 }
 
 /// Holes are of whole steps of this length, so that they are few.

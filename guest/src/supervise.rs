@@ -28,7 +28,10 @@ pub mod users;
 mod wanted;
 mod watch;
 
-pub use handle::{Sight, Supervised, find_all};
+pub use handle::{Sight, Supervised, find, find_all};
 pub use order::{Job, Order, OwnJob, OwnPlace};
 pub use outcome::Over;
 pub use start::start;
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,7 @@ pub fn verify(staged: Staged) -> Result<Verified, Outcome> {
             put(&part.0, &place).map_err(unstageable)?;
             Ok(Verified::Program(VerifiedProgram { file: Part(place), name }))
         }
-        Purpose::File(_) | Purpose::Archive(_) => {
+        Purpose::File(_) | Purpose::Archive(..) => {
             let found = file.metadata().map_err(unstageable)?;
             let (device, inode, digest) = (found.dev(), found.ino(), payload.digest);
             Ok(Verified::File(VerifiedFile { request, path: part.leave(), device, inode, len, digest }))

@@ -72,7 +72,8 @@ impl Cgroups {
     }
 
     fn at(own: PathBuf) -> Option<Self> {
-        let delegated = own.parent().filter(|_| own.ends_with(SUBGROUP)).filter(|parent| has_no_process(parent));
+        let delegated =
+            own.parent().filter(|_| own.ends_with(SUBGROUP)).filter(|parent| has_no_process(parent));
         if let Some(delegated) = delegated.map(Path::to_owned)
             && let Some(found) = Self::usable(delegated)
         {

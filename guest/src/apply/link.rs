@@ -43,8 +43,7 @@ impl Prepared {
         let started_us = now_us();
         let outcome = self.change();
         let ended_us = now_us();
-        let ran =
-            Some(Ran { started_us, first_output_us: None, exited_us: ended_us, ended_us, usage: None });
+        let ran = Some(Ran { started_us, first_output_us: None, exited_us: ended_us, ended_us, usage: None });
         match outcome {
             Ok(after) => {
                 let outcome = if after.is_up() == self.up {

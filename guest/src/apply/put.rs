@@ -74,7 +74,7 @@ fn place_file(
     if let Some(Owner { uid, gid }) = owner {
         fs::fchown(file, uid.map(Uid::from_raw), gid.map(Gid::from_raw))?;
     }
-    let mode = u16::from(mode_of(put, target)?);
+    let mode = u16::from(mode_of(put, target, file)?);
     fs::fchmod(file, fs::Mode::from_raw_mode(mode.into()))?;
     file.sync_all()?;
     let part = staged.path().file_name().unwrap_or_default();
@@ -82,12 +82,18 @@ fn place_file(
     Ok(fs::fsync(target.directory())?)
 }
 
-/// As was asked for, or as it was before, or as files are.
-fn mode_of(put: &Put, target: &Target) -> io::Result<Mode> {
+/// As was asked for, or as it was before, or as files are. Of somebody else's file no right to write and no
+/// set-user-id is taken over: with the new owner they would mean something else.
+fn mode_of(put: &Put, target: &Target, file: &File) -> io::Result<Mode> {
+    let ours = fs::fstat(file)?;
     let is_file = |found: &Stat| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+    let kept = |found: &Stat| {
+        let same = (found.st_uid, found.st_gid) == (ours.st_uid, ours.st_gid);
+        if same { 0o7777 } else { 0o755 }
+    };
     match (put.mode, target.found()?.filter(is_file)) {
         (Some(mode), _) => Ok(mode),
-        (None, Some(before)) => bits(before.st_mode),
+        (None, Some(before)) => bits(before.st_mode & kept(&before)),
         (None, None) => bits(0o644),
     }
 }
@@ -102,11 +108,16 @@ fn put_tree(put: &Put, staged: &VerifiedFile) -> Done {
     remove_tree(target.directory(), fresh.as_bytes()).map_err(|error| of(put, &error))?;
     let unpacked =
         archive::unpack(input, target.directory().as_fd(), fresh.as_bytes(), &options, &mut StandardError);
-    let unpacked = unpacked.map_err(|error| match error {
-        UnpackError::Write { source, .. } => of(put, &source),
-        other => format!("{}: {other}", escaped(put.path.as_str().as_bytes())),
+    let unpacked = unpacked.map_err(|error| {
+        let path = escaped(put.path.as_str().as_bytes());
+        // Where in the hidden tree the disk was full tells nobody anything.
+        if let UnpackError::Write { source, .. } = &error {
+            of(put, source)
+        } else {
+            format!("{path}: {error}")
+        }
     })?;
-    let placed = place_tree(&target, fresh.as_bytes(), &unpacked);
+    let placed = place_tree(&target, fresh.as_bytes(), &unpacked, put.replace);
     // What was there before has the hidden name now; where nothing was placed, it is what was unpacked.
     let removed = remove_tree(target.directory(), fresh.as_bytes());
     placed.and(removed).map_err(|error| of(put, &error))?;
@@ -116,12 +127,12 @@ fn put_tree(put: &Put, staged: &VerifiedFile) -> Done {
     Ok((FileEvidence { len, entries, ..evidence }, faults))
 }
 
-fn place_tree(target: &Target, fresh: &[u8], unpacked: &Unpacked) -> io::Result<()> {
+fn place_tree(target: &Target, fresh: &[u8], unpacked: &Unpacked, replace: bool) -> io::Result<()> {
     if unpacked.kind != archive::Kind::Tree {
         return Err(Errno::NOTDIR.into());
     }
     target.must_not_be(|kind| kind != FileType::Directory, Errno::NOTDIR)?;
-    target.must_be_replaceable()?;
+    target.must_be_replaceable(replace)?;
     // Everything below is on the disk before its name is.
     fs::syncfs(target.directory())?;
     let flags = if target.found()?.is_some() { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };

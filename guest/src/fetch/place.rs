@@ -40,10 +40,10 @@ impl Part {
     ) -> io::Result<(Self, File)> {
         match purpose {
             Purpose::Program(_) => Self::in_state(state.programs().join(format!("{request}.part"))),
-            Purpose::Archive(path) => {
+            Purpose::Archive(path, replace) => {
                 let target = Target::of(path)?;
                 target.must_not_be(|kind| kind != FileType::Directory, Errno::NOTDIR)?;
-                target.must_be_replaceable()?;
+                target.must_be_replaceable(*replace)?;
                 note(state, request, &target)?;
                 Self::in_state(staging(state)?.join(format!("{request}.payload")))
             }
@@ -115,10 +115,15 @@ impl Target {
     /// tree's own name.
     ///
     /// # Errors
-    /// `EPERM` for a directory right below the root that is there.
-    pub(crate) fn must_be_replaceable(&self) -> io::Result<()> {
-        let of_the_guest = self.directory == Path::new("/") && self.found()?.is_some();
-        if of_the_guest { Err(Errno::PERM.into()) } else { Ok(()) }
+    /// `EPERM` for a directory right below the root that is there, `EEXIST` for another one unless it is to be
+    /// replaced.
+    pub(crate) fn must_be_replaceable(&self, replace: bool) -> io::Result<()> {
+        match self.found()? {
+            None => Ok(()),
+            Some(_) if self.directory == Path::new("/") => Err(Errno::PERM.into()),
+            Some(_) if replace => Ok(()),
+            Some(_) => Err(Errno::EXIST.into()),
+        }
     }
 
     fn create(&self, request: RequestId) -> io::Result<(Part, File)> {
@@ -141,7 +146,8 @@ pub fn clear(state: &StateDir, request: RequestId) {
     let directory = PathBuf::from(OsString::from_vec(directory));
     let removed = open_directory(&directory).and_then(|opened| {
         let tree = remove_tree(&opened, hidden(request).as_bytes());
-        tree.and(remove_tree(&opened, parted(request).as_bytes()))
+        let part = remove_tree(&opened, parted(request).as_bytes());
+        tree.and(part)
     });
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -37,7 +37,7 @@ impl Guest {
 
     pub(crate) fn put(&self, name: &str, form: Form, bytes: &[u8]) -> Put {
         let path = self.path(name).to_str().unwrap().parse().unwrap();
-        Put { path, payload: payload(bytes), form, mode: None, owner: None }
+        Put { path, payload: payload(bytes), form, mode: None, owner: None, replace: true }
     }
 
     pub(crate) fn begin(&self, action: Action) -> Result<Staging, NotReceived> {
@@ -101,8 +101,8 @@ fn a_file_is_staged_beside_its_target_for_nobody_else_to_read() {
     let put = Put { path, ..guest.put("motd", Form::File, b"four") };
     let staging = guest.begin(Action::Put(put)).unwrap();
     let name = format!(".doorbell-{REQUEST}.part");
-    assert_eq!(guest.names(), [name.clone()]);
     assert_eq!(guest.path(&name).metadata().unwrap().mode() & 0o7777, 0o600);
+    assert_eq!(guest.names(), [name]);
     drop(staging);
     assert_eq!(guest.names(), [] as [&str; 0]);
     clear(&guest.state, REQUEST);
@@ -142,6 +142,9 @@ fn what_cannot_take_a_files_place_is_refused_before_anything_is_fetched() {
     let etc = Put { path: "/etc".parse().unwrap(), ..guest.put("x", Form::Archive, b"x") };
     let refusal = guest.begin(Action::Put(etc)).unwrap_err();
     assert_eq!(refusal, NotReceived::Unstageable(nix::libc::EPERM));
+    let kept = Put { replace: false, ..guest.put("dir", Form::Archive, b"x") };
+    let refusal = guest.begin(Action::Put(kept)).unwrap_err();
+    assert_eq!(refusal, NotReceived::Unstageable(nix::libc::EEXIST));
     // A link is replaced itself, and not what it leads to.
     guest.begin(Action::Put(guest.put("link", Form::File, b"x"))).unwrap();
     assert_eq!(guest.names(), ["dir", "file", "link"]);

@@ -42,7 +42,7 @@ impl History {
             Record::Outcome { sequence, acknowledgement } => {
                 let fresh = || Entry { sequence, started: None, outcome: None };
                 let entry = self.entries.entry(acknowledgement.request).or_insert_with(fresh);
-                entry.outcome = Some(acknowledgement);
+                entry.outcome = Some(*acknowledgement);
             }
             Record::Forgotten { request, sequence } => {
                 self.entries.remove(&request);
@@ -91,7 +91,8 @@ impl History {
     pub fn records(&self) -> Vec<Record> {
         let settled = Settled { floor: self.floor, ranges: self.forgotten.list().collect() };
         let open = self.open().into_iter().flat_map(|(_, Entry { sequence, started, outcome })| {
-            let outcome = outcome.map(|acknowledgement| Record::Outcome { sequence, acknowledgement });
+            let outcome =
+                outcome.map(|outcome| Record::Outcome { sequence, acknowledgement: Box::new(outcome) });
             [started.map(Record::Started), outcome]
         });
         std::iter::once(Record::Settled(settled)).chain(open.flatten()).collect()

@@ -20,7 +20,7 @@ pub enum Record {
         /// Its place in the order.
         sequence: Sequence,
         /// What the manager is told.
-        acknowledgement: Acknowledgement,
+        acknowledgement: Box<Acknowledgement>,
     },
     /// The manager has stored the outcome.
     Forgotten {

@@ -34,8 +34,10 @@ fn script() -> Vec<Record> {
     let mut records = Vec::new();
     for number in 1..=4 {
         records.push(Record::Started(started(number)));
-        records
-            .push(Record::Outcome { sequence: sequence(number), acknowledgement: acknowledgement(number) });
+        records.push(Record::Outcome {
+            sequence: sequence(number),
+            acknowledgement: Box::new(acknowledgement(number)),
+        });
         if number != 2 {
             records.push(Record::Forgotten { request: request(number), sequence: sequence(number) });
         }

@@ -31,6 +31,12 @@ impl Agent {
     /// A program is over.
     pub(super) fn over(&mut self, request: RequestId, over: Over) {
         let Over { outcome, evidence, output, ran } = over;
+        // Nobody has cancelled it: it was ended because its input could not be kept.
+        let errno = self.hand(request).and_then(|hand| hand.input_errno);
+        let outcome = match (outcome, errno) {
+            (Outcome::Cancelled, Some(errno)) => Outcome::Refused(Refusal::StateUnwritable(errno)),
+            (outcome, _) => outcome,
+        };
         self.conclude(Acknowledgement { request, outcome, evidence, output, ran });
     }
 
@@ -83,26 +89,29 @@ impl Agent {
     fn conclude(&mut self, acknowledgement: Acknowledgement) {
         let Some(sequence) = self.hand(acknowledgement.request).map(|hand| hand.sequence) else { return };
         info!(request = %acknowledgement.request, outcome = ?acknowledgement.outcome, "ended");
-        self.keep(sequence, &acknowledgement);
+        let is_kept = self.keep(sequence, &acknowledgement);
         fetch::clear(&self.state, acknowledgement.request);
         let Some(hand) = self.hand(acknowledgement.request) else { return };
-        hand.started_us = hand.started_us.or(acknowledgement.ran.map(|ran| ran.started_us));
+        hand.started_us = hand.started_us.or_else(|| acknowledgement.ran.map(|ran| ran.started_us));
         let before = std::mem::replace(&mut hand.station, Station::Offered);
-        hand.station = Station::Ended(Box::new(acknowledgement), remains(before));
+        hand.station = Station::Ended(Box::new(acknowledgement), remains(before, is_kept));
     }
 
-    pub(super) fn keep(&mut self, sequence: Option<Sequence>, acknowledgement: &Acknowledgement) {
-        let Some(sequence) = sequence else { return };
+    /// Whether the outcome is on disk, as far as it has to be.
+    pub(super) fn keep(&mut self, sequence: Option<Sequence>, acknowledgement: &Acknowledgement) -> bool {
+        let Some(sequence) = sequence else { return true };
         let untouched = matches!(
             acknowledgement.outcome,
             Outcome::Refused(Refusal::StaleSequence(_) | Refusal::StateUnwritable(_))
         );
         if untouched {
-            return;
+            return true;
         }
-        if let Err(errno) = self.journal.outcome(sequence, acknowledgement) {
+        let noted = self.journal.outcome(sequence, acknowledgement);
+        if let Err(errno) = noted {
             warn!(request = %acknowledgement.request, %errno, "an outcome is not on disk");
         }
+        noted.is_ok()
     }
 }
 
@@ -113,11 +122,13 @@ pub(super) fn printed(supervised: &Supervised) -> OutputTotals {
     OutputTotals { stdout: total(kept.stdout), stderr: total(kept.stderr) }
 }
 
-/// The supervisor may go: its outcome is in the journal.
-fn remains(station: Station) -> Option<Box<Supervised>> {
+/// The supervisor may go when its outcome is in the journal; otherwise it makes its own record of it durable.
+fn remains(station: Station, is_kept: bool) -> Option<Box<Supervised>> {
     match station {
         Station::Running(mut supervised) => {
-            supervised.taken();
+            if is_kept {
+                supervised.taken();
+            }
             Some(supervised)
         }
         Station::Ended(_, supervised) => supervised,

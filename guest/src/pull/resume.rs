@@ -13,7 +13,7 @@ use crate::identity::Identity;
 use crate::journal::Journal;
 use crate::journal::history::Entry;
 use crate::state::StateDir;
-use crate::supervise::{Sight, Supervised, find_all};
+use crate::supervise::{Sight, Supervised, find, find_all};
 use doorbell_wire::ids::RequestId;
 use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome};
 use tracing::{info, warn};
@@ -51,7 +51,7 @@ impl Agent {
     }
 
     pub(super) fn left_of(&self, request: RequestId) -> Option<Supervised> {
-        find_all(&self.state.run()).into_iter().find(|supervised| supervised.request() == request)
+        find(&self.state.run(), request)
     }
 
     fn take_up(&mut self, request: RequestId, entry: Entry, left: Option<Supervised>) {
@@ -87,7 +87,7 @@ impl Agent {
         let output = left.as_ref().map(printed).unwrap_or_default();
         let (outcome, evidence) = (Outcome::Interrupted, Evidence::None);
         let acknowledgement = Acknowledgement { request, outcome, evidence, output, ran: None };
-        self.keep(Some(started.sequence), &acknowledgement);
+        let _is_kept = self.keep(Some(started.sequence), &acknowledgement);
         self.hands.push(Hand::ended(started.sequence, acknowledgement, left));
     }
 }

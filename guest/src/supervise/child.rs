@@ -84,7 +84,12 @@ pub(super) fn settle(setting: &Setting) -> Result<(), (Step, c_int)> {
     // SAFETY: system calls on numbers, and on lists that outlive them. Those for users go to the kernel directly.
     unsafe {
         if setting.entrance >= 0 {
-            kernel(libc::syscall(libc::SYS_write, c_long::from(setting.entrance), c"0".as_ptr(), 1 as c_long))?;
+            kernel(libc::syscall(
+                libc::SYS_write,
+                c_long::from(setting.entrance),
+                c"0".as_ptr(),
+                1 as c_long,
+            ))?;
         }
         kernel(libc::setsid().into())?;
         ordinary_oom_score();
@@ -96,8 +101,18 @@ pub(super) fn settle(setting: &Setting) -> Result<(), (Step, c_int)> {
         }
         if let Some(Ids { uid, gid, groups, count }) = setting.user {
             user(libc::syscall(libc::SYS_setgroups, count, groups))?;
-            user(libc::syscall(libc::SYS_setresgid, c_long::from(gid), c_long::from(gid), c_long::from(gid)))?;
-            user(libc::syscall(libc::SYS_setresuid, c_long::from(uid), c_long::from(uid), c_long::from(uid)))?;
+            user(libc::syscall(
+                libc::SYS_setresgid,
+                c_long::from(gid),
+                c_long::from(gid),
+                c_long::from(gid),
+            ))?;
+            user(libc::syscall(
+                libc::SYS_setresuid,
+                c_long::from(uid),
+                c_long::from(uid),
+                c_long::from(uid),
+            ))?;
         }
         libc::umask(0o022);
         // A supervisor that is killed takes its program along; nobody would see to its end.
@@ -125,7 +140,9 @@ pub(super) unsafe fn default_signals() {
     let none = 0_u64;
     for signal in 1..=64 as c_long {
         // SAFETY: all zeroes are the default disposition without flags. The two signals that have no other refuse.
-        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, null::<c_void>(), SET_LEN) };
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, null::<c_void>(), SET_LEN)
+        };
     }
     let how = c_long::from(libc::SIG_SETMASK);
     // SAFETY: an empty set of the kernel's length.

@@ -46,7 +46,8 @@ impl Directory {
     /// Every request that has one.
     pub(super) fn all(run: &Path) -> Vec<(RequestId, Self)> {
         let entries = std::fs::read_dir(run).into_iter().flatten().flatten();
-        let named = entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())));
+        let named =
+            entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())));
         named.map(|(request, path)| (request, Self { path })).collect()
     }
 

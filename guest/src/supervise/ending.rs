@@ -92,6 +92,8 @@ impl Ending {
 
     /// Ends the program. One that has ended by itself keeps its status, and what it left behind goes now.
     pub(super) fn stop(&mut self, now: Tick, why: Stop) {
+        // It may have ended since anybody looked.
+        self.look(now);
         if self.has_exited() {
             self.kill_at = self.kill_at.map(|at| at.min(now));
         } else if self.stopped.is_none() {
@@ -105,9 +107,8 @@ impl Ending {
 
     /// Goes on with whatever is due.
     pub(super) fn step(&mut self, now: Tick, news: bool, sources: [&mut Source; 2], hold: bool) {
-        if !self.has_exited() && (news || self.process.pidfd.is_none()) && has_exited(self.process.pid) {
-            self.exited_us = Some(now_us());
-            self.kill_at = Some(if self.stopped.is_some() { now } else { now.after(self.margins.drain_ms) });
+        if news || self.process.pidfd.is_none() {
+            self.look(now);
         }
         if self.limit.is_some_and(|limit| now >= limit) && !self.has_exited() {
             self.stop(now, Stop::TimedOut);
@@ -119,6 +120,14 @@ impl Ending {
             sources.into_iter().for_each(Source::close);
         } else if self.kill_at.is_some_and(|at| now >= at) {
             self.end_by_force(now, sources, hold);
+        }
+    }
+
+    /// Sees whether the program itself has ended.
+    fn look(&mut self, now: Tick) {
+        if !self.has_exited() && has_exited(self.process.pid) {
+            self.exited_us = Some(now_us());
+            self.kill_at = Some(if self.stopped.is_some() { now } else { now.after(self.margins.drain_ms) });
         }
     }
 

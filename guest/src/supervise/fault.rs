@@ -38,7 +38,10 @@ pub(super) fn fault(step: Step, errno: Errno, file: &Path) -> NotStarted {
     NotStarted { fault, errno: errno as i32 }
 }
 
-#[allow(clippy::wildcard_enum_match_arm, reason = "the kernel has many more numbers, and they speak for themselves")]
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kernel has many more numbers, and they speak for themselves"
+)]
 fn of_program(errno: Errno, file: &Path) -> StartFault {
     match errno {
         Errno::ENOENT | Errno::ENOTDIR if file.metadata().is_ok() => StartFault::BadInterpreter,
@@ -61,8 +64,13 @@ fn of_access(file: &Path) -> StartFault {
         return StartFault::NoExecMount;
     }
     let interpreter = interpreter(file);
-    let cannot = |path: &str| std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o111 == 0);
-    if interpreter.is_some_and(|path| cannot(&path)) { StartFault::BadInterpreter } else { StartFault::NotExecutable }
+    let cannot =
+        |path: &str| std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o111 == 0);
+    if interpreter.is_some_and(|path| cannot(&path)) {
+        StartFault::BadInterpreter
+    } else {
+        StartFault::NotExecutable
+    }
 }
 
 /// What the first line of a script names.
@@ -76,8 +84,11 @@ fn interpreter(file: &Path) -> Option<String> {
 fn is_foreign(file: &Path) -> bool {
     let head = head(file);
     let machine = head.get(18..20).and_then(|bytes| <[u8; 2]>::try_from(bytes).ok());
-    let (Some(machine), Some(&class), Some(&order)) = (machine, head.get(4), head.get(5)) else { return false };
-    head.starts_with(b"\x7fELF") && (class, order, u16::from_le_bytes(machine)) != (CLASS_64, LITTLE, OWN_MACHINE)
+    let (Some(machine), Some(&class), Some(&order)) = (machine, head.get(4), head.get(5)) else {
+        return false;
+    };
+    head.starts_with(b"\x7fELF")
+        && (class, order, u16::from_le_bytes(machine)) != (CLASS_64, LITTLE, OWN_MACHINE)
 }
 
 /// Whether it begins as a script does.

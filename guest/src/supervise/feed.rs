@@ -22,13 +22,15 @@ pub(super) struct Feed {
     end: Option<u64>,
     last: u8,
     ended: bool,
+    /// Characters for the end that the terminal has no room for yet.
+    unsaid: usize,
     hole: u64,
 }
 
 impl Feed {
     pub(super) const fn new(file: Option<File>, sink: Option<File>, terminal: bool) -> Self {
-        let (taken, len, end, last, ended, hole) = (0, 0, None, b'\n', false, 0);
-        Self { file, sink, terminal, taken, len, end, last, ended, hole }
+        let (taken, len, end, last, ended, unsaid, hole) = (0, 0, None, b'\n', false, 0, 0);
+        Self { file, sink, terminal, taken, len, end, last, ended, unsaid, hole }
     }
 
     /// The agent has written so far, and the whole is so long.
@@ -43,7 +45,8 @@ impl Feed {
 
     /// What to wait for: room, or only that nobody reads any more.
     pub(super) fn watched(&self) -> Option<PollFd<'_>> {
-        let flags = if self.taken < self.len { PollFlags::POLLOUT } else { PollFlags::empty() };
+        let waits = self.taken < self.len || self.unsaid > 0;
+        let flags = if waits { PollFlags::POLLOUT } else { PollFlags::empty() };
         // A terminal's end shows where it is read.
         let sink = self.sink.as_ref().filter(|_| !self.terminal || !flags.is_empty())?;
         Some(PollFd::new(sink.as_fd(), flags))
@@ -71,7 +74,9 @@ impl Feed {
             }
             let left = usize::try_from(self.len.saturating_sub(self.taken)).unwrap_or(usize::MAX);
             let piece = buffer.get_mut(..left.min(PIECE_LEN)).unwrap_or_default();
-            let Some(Ok(count @ 1..)) = self.file.as_ref().map(|file| file.read_at(piece, self.taken)) else { break };
+            let Some(Ok(count @ 1..)) = self.file.as_ref().map(|file| file.read_at(piece, self.taken)) else {
+                break;
+            };
             if !self.pass(buffer.get(..count).unwrap_or_default()) {
                 break;
             }
@@ -108,16 +113,26 @@ impl Feed {
     /// ends a line that was begun.
     fn finish(&mut self) {
         if std::mem::replace(&mut self.ended, true) {
-            return;
+            return self.say_end();
         }
         if !self.terminal {
             self.sink = None;
             return;
         }
-        let Some(sink) = &mut self.sink else { return };
-        let (end, by_line) = end_of_file(sink);
-        let count = if by_line && self.last != b'\n' { 2 } else { 1 };
-        let _ = sink.write([end; 2].get(..count).unwrap_or_default());
+        let by_line = self.sink.as_ref().is_some_and(|sink| end_of_file(sink).1);
+        self.unsaid = if by_line && self.last != b'\n' { 2 } else { 1 };
+        self.say_end();
+    }
+
+    /// A terminal that is full takes its end when its program has read on.
+    fn say_end(&mut self) {
+        let Some(sink) = self.sink.as_mut().filter(|_| self.unsaid > 0) else { return };
+        let (end, _) = end_of_file(sink);
+        match sink.write([end; 2].get(..self.unsaid).unwrap_or_default()) {
+            Ok(count) => self.unsaid = self.unsaid.saturating_sub(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.unsaid = 0,
+        }
     }
 
     /// What was taken need not lie on the disk.

@@ -61,17 +61,28 @@ pub enum Sight {
 #[must_use]
 pub fn find_all(run: &Path) -> Vec<Supervised> {
     reap_all();
-    let all = Directory::all(run).into_iter();
-    all.filter_map(|(request, directory)| match directory.files() {
+    Directory::all(run).into_iter().filter_map(|(request, directory)| find_in(directory, request)).collect()
+}
+
+/// Finds one request below `run`, and leaves all others alone: who watches them has told their supervisors more.
+#[must_use]
+pub fn find(run: &Path, request: RequestId) -> Option<Supervised> {
+    let directory = Directory::of(run, request);
+    if directory.path().is_dir() { find_in(directory, request) } else { None }
+}
+
+fn find_in(directory: Directory, request: RequestId) -> Option<Supervised> {
+    match directory.files() {
         Ok(files) => Some(Supervised::found(directory, request, files)),
         Err(error) => {
-            // One whose making was cut short; nothing can have been started in it.
-            warn!(%request, %error, "an unfinished directory of a request is removed");
-            let _ = directory.remove();
+            warn!(%request, %error, "a directory of a request cannot be used");
+            // Its making was cut short, so nothing was started. Whatever else the kernel says, something may run.
+            if error.kind() == io::ErrorKind::NotFound {
+                let _ = directory.remove();
+            }
             None
         }
-    })
-    .collect()
+    }
 }
 
 impl Supervised {
@@ -150,7 +161,8 @@ impl Supervised {
     #[must_use]
     pub fn read_output(&self, sent: &Offsets, room: usize) -> Option<Output> {
         let next = |stream, file, offset| {
-            let bytes = spool::read(file, offset, room)?;
+            let left = len(file).checked_sub(offset).filter(|&left| left > 0)?;
+            let bytes = spool::read(file, offset, usize::try_from(left).unwrap_or(room).min(room))?;
             Some(Output { request: self.request, stream, offset, bytes })
         };
         next(Stream::Stderr, &self.files.stderr, sent.stderr)
@@ -246,9 +258,7 @@ impl Supervised {
     /// Takes the events away; whether the supervisor lives.
     fn take_events(&mut self) -> bool {
         let mut bytes = [0; EVENTS_PER_LOOK];
-        let gone = self.ends.as_ref().is_none_or(|ends| {
-            matches!((&ends.events).read(&mut bytes), Ok(0))
-        });
+        let gone = self.ends.as_ref().is_none_or(|ends| matches!((&ends.events).read(&mut bytes), Ok(0)));
         if gone {
             self.ends = None;
             self.child = self.child.take().filter(|pid| !has_been_reaped(*pid));
@@ -269,7 +279,10 @@ impl Drop for Supervised {
 
 /// Waits for supervisors that were about to go when their requests were done with.
 pub(super) fn reap_all() {
-    UNREAPED.lock().unwrap_or_else(PoisonError::into_inner).retain(|pid| !has_been_reaped(*pid));
+    // Who else has them waits for them too.
+    if let Ok(mut unreaped) = UNREAPED.try_lock() {
+        unreaped.retain(|pid| !has_been_reaped(*pid));
+    }
 }
 
 fn has_been_reaped(pid: Pid) -> bool {

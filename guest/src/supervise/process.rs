@@ -81,6 +81,8 @@ fn cut_off(files: &Files, ends: &Ends) -> io::Result<()> {
     let _ = setsid();
     // SAFETY: no code of ours runs at the signal; a write to an agent that is gone is an error to read.
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }?;
+    // SAFETY: as above. Where whoever started the agent ignores the ends of children, their statuses are lost.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     for place in 0..3 {
         // SAFETY: the three standard descriptors, which nothing in this process owns.
@@ -103,7 +105,7 @@ fn cut_off(files: &Files, ends: &Ends) -> io::Result<()> {
     close_from(first, u32::MAX);
     // SAFETY: the name is a constant that ends with a NUL.
     unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) };
-    Ok(std::env::set_current_dir("/")?)
+    std::env::set_current_dir("/")
 }
 
 fn over(watch: &Watch, started_us: u64, directory: &Directory, own: bool) -> Over {
@@ -138,7 +140,7 @@ fn linger(line: &mut Line, status: &File, keepers: &[Keeper], margins: &Margins)
         line.listen(now());
     }
     if !line.wanted.taken {
-        let _ = keepers.iter().map(Keeper::sync).collect::<io::Result<()>>();
+        let _ = keepers.iter().try_for_each(Keeper::sync);
         let _ = status.sync_all();
     }
 }

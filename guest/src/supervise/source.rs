@@ -49,6 +49,10 @@ impl Source {
         let wants = self.keeper.wants().filter(|_| hold).unwrap_or(u64::MAX);
         let room = usize::try_from(wants).unwrap_or(usize::MAX).min(buffer.len());
         let room = self.closing.map_or(room, |left| left.min(room));
+        if room == 0 {
+            self.pipe = None;
+            return 0;
+        }
         match pipe.read(buffer.get_mut(..room).unwrap_or_default()) {
             Ok(count @ 1..) => {
                 self.keeper.write(buffer.get(..count).unwrap_or_default());
@@ -78,6 +82,11 @@ impl Source {
         let looked = poll(&mut fds, PollTimeout::ZERO);
         let [fd] = fds;
         looked.is_ok() && !fd.revents().unwrap_or(PollFlags::empty()).contains(PollFlags::POLLHUP)
+    }
+
+    /// Whether it is to be read now, whether the kernel says that there is something or not.
+    pub(super) fn is_closing(&self, hold: bool) -> bool {
+        self.closing.is_some() && self.is_open() && !self.is_held(hold)
     }
 
     /// Lets go of it as soon as what is in it now has been read, whoever may still write.

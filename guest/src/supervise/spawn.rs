@@ -73,14 +73,21 @@ pub(super) fn spawn(
         }
         Job::Own(job) => Ready::Own(job),
     };
-    let cgroup = cgroups.map(|cgroups| cgroups.create(request, &limits)).transpose().map_err(number)?;
+    let cgroup = cgroups
+        .map(|cgroups| cgroups.create(request, &limits))
+        .transpose()
+        .map_err(|error| number(&error))?;
     let user = match &job {
         Ready::Program(exec) => exec.user.as_ref(),
         Ready::Own(_) => None,
     };
-    let wiring = Wiring::new(input, user).map_err(number)?;
-    let setting =
-        Setting { stdio: wiring.stdio, terminal: wiring.ours.terminal, entrance: NO_DESCRIPTOR, user: user.map(ids) };
+    let wiring = Wiring::new(input, user).map_err(|error| number(&error))?;
+    let setting = Setting {
+        stdio: wiring.stdio,
+        terminal: wiring.ours.terminal,
+        entrance: NO_DESCRIPTOR,
+        user: user.map(ids),
+    };
     let started_us = now_us();
     let process = match job {
         Ready::Program(ref exec) => program(exec, setting, cgroup.as_ref())?,
@@ -149,10 +156,10 @@ fn enter(
     mut attempt: impl FnMut(Option<BorrowedFd<'_>>, c_int) -> Result<Cloned, Errno>,
 ) -> Result<Cloned, NotStarted> {
     let Some(cgroup) = cgroup else { return attempt(None, NO_DESCRIPTOR).map_err(kernel) };
-    let directory = cgroup.directory().map_err(number)?;
+    let directory = cgroup.directory().map_err(|error| number(&error))?;
     match attempt(Some(directory.as_fd()), NO_DESCRIPTOR) {
         Err(Errno::ENOSYS | Errno::E2BIG | Errno::EINVAL) => {
-            let entrance = cgroup.entrance().map_err(number)?;
+            let entrance = cgroup.entrance().map_err(|error| number(&error))?;
             attempt(None, entrance.as_raw_fd()).map_err(kernel)
         }
         made => made.map_err(kernel),
@@ -198,8 +205,8 @@ const fn ids(user: &User) -> Ids {
     Ids { uid: user.uid, gid: user.gid, groups: user.groups.as_ptr(), count: user.groups.len() }
 }
 
-fn number(error: io::Error) -> NotStarted {
-    kernel(errno_of(&error))
+fn number(error: &io::Error) -> NotStarted {
+    kernel(errno_of(error))
 }
 
 const NO_DESCRIPTOR: c_int = -1;

@@ -48,15 +48,31 @@ pub fn owner(text: &str) -> Option<Owner> {
 fn user_in(text: &str, passwd: &str, group: &str) -> Option<User> {
     let Some(fields) = entry(passwd, text) else {
         let uid = number(text)?;
-        return Some(User { name: None, uid, gid: uid, groups: vec![uid], home: "/".into(), shell: SHELL.into() });
+        return Some(User {
+            name: None,
+            uid,
+            gid: uid,
+            groups: vec![uid],
+            home: "/".into(),
+            shell: SHELL.into(),
+        });
     };
     let [name, _, uid, gid, _, home, shell] = fields.as_slice() else { return None };
     let (uid, gid) = (number(uid)?, number(gid)?);
     let or = |value: &str, other: &str| if value.is_empty() { other.to_owned() } else { value.to_owned() };
     let mut groups = vec![gid];
-    groups.extend(lines(group).filter(|fields| is_member(fields, name)).filter_map(|fields| number(fields.get(2)?)));
+    groups.extend(
+        lines(group).filter(|fields| is_member(fields, name)).filter_map(|fields| number(fields.get(2)?)),
+    );
     groups.dedup();
-    Some(User { name: Some((*name).to_owned()), uid, gid, groups, home: or(home, "/"), shell: or(shell, SHELL) })
+    Some(User {
+        name: Some((*name).to_owned()),
+        uid,
+        gid,
+        groups,
+        home: or(home, "/"),
+        shell: or(shell, SHELL),
+    })
 }
 
 fn owner_in(text: &str, passwd: &str, group: &str) -> Option<Owner> {

@@ -33,7 +33,8 @@ impl Wanted {
             | flag(self.input_end.is_some(), INPUT_END)
             | flag(self.window.is_some(), WINDOW);
         let window = self.window.unwrap_or(Window { rows: 0, columns: 0 });
-        let head = [flags, 0, 0, 0].into_iter().chain(window.rows.to_le_bytes()).chain(window.columns.to_le_bytes());
+        let head =
+            [flags, 0, 0, 0].into_iter().chain(window.rows.to_le_bytes()).chain(window.columns.to_le_bytes());
         let numbers = [self.input_len, self.input_end.unwrap_or(0), self.stored.stdout, self.stored.stderr];
         let bytes = head.chain(numbers.into_iter().flat_map(u64::to_le_bytes));
         let mut record = [0; RECORD_LEN];
@@ -51,7 +52,7 @@ impl Wanted {
         self.connected = flags & CONNECTED != 0;
         self.input_len = self.input_len.max(long(8));
         if flags & INPUT_END != 0 {
-            self.input_end = self.input_end.or(Some(long(16)));
+            self.input_end = self.input_end.or_else(|| Some(long(16)));
         }
         if flags & WINDOW != 0 {
             self.window = Some(Window { rows: short(4), columns: short(6) });

@@ -136,10 +136,10 @@ impl Watch {
     /// Passes output and input on; whether there is something for the agent to look at.
     fn pass_on(&mut self, buffer: &mut [u8], ready: Ready, hold: bool) -> bool {
         let mut count = 0_usize;
-        if ready.stdout {
+        if ready.stdout || self.stdout.is_closing(hold) {
             count = self.stdout.read(buffer, hold);
         }
-        if ready.stderr {
+        if ready.stderr || self.stderr.is_closing(hold) {
             count = count.saturating_add(self.stderr.read(buffer, hold));
         }
         if count > 0 && self.first_output_us.is_none() {
@@ -195,12 +195,15 @@ impl Watch {
             self.stdout.watched(hold).map(|fd| (Name::Stdout, fd)),
             self.stderr.watched(hold).map(|fd| (Name::Stderr, fd)),
             self.feed.watched().map(|fd| (Name::Feed, fd)),
-            self.ending.cgroup_events().map(|file| (Name::Cgroup, PollFd::new(file.as_fd(), PollFlags::POLLPRI))),
+            self.ending
+                .cgroup_events()
+                .map(|file| (Name::Cgroup, PollFd::new(file.as_fd(), PollFlags::POLLPRI))),
         ];
         let (names, mut fds): (Vec<_>, Vec<_>) = watched.into_iter().flatten().unzip();
         let held = self.stdout.is_held(hold) || self.stderr.is_held(hold);
         let patience = self.absent_until().filter(|_| held && !self.own);
-        let due = self.ending.due(now).into_iter().chain(patience).min();
+        let closing = self.stdout.is_closing(hold) || self.stderr.is_closing(hold);
+        let due = self.ending.due(now).into_iter().chain(patience).chain(closing.then_some(now)).min();
         // The kernel refuses only what cannot be so here; a turn without news is harmless.
         let _ = until(&mut fds, due.unwrap_or_else(|| now.after(IDLE_MS)));
         let mut ready = Ready::default();
@@ -213,7 +216,9 @@ impl Watch {
                 Name::Stderr => ready.stderr = true,
                 Name::Feed => {
                     ready.feed = true;
-                    ready.readerless = fd.revents().is_some_and(|flags| flags.contains(PollFlags::POLLERR));
+                    // A terminal that nobody has open says so by the second one.
+                    let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+                    ready.readerless = fd.revents().is_some_and(|flags| flags.intersects(gone));
                 }
                 Name::Cgroup => {}
             }

@@ -54,6 +54,28 @@ fn a_file_takes_the_place_of_the_one_before_with_its_rights() {
 }
 
 #[test]
+fn of_somebody_elses_file_no_right_is_taken_over_that_would_be_another_one() {
+    let guest = Guest::new();
+    let target = guest.path("fix.sh");
+    for (before, owner, after) in [
+        (0o4777, Some("65534:65534"), 0o4777),
+        (0o4777, None, 0o755),
+        (0o640, None, 0o640),
+        (0o2660, Some("0:65534"), 0o640),
+    ] {
+        let _ = std_fs::remove_file(&target);
+        std_fs::write(&target, "before").unwrap();
+        std::os::unix::fs::chown(&target, Some(65_534), Some(65_534)).unwrap();
+        std_fs::set_permissions(&target, Permissions::from_mode(before)).unwrap();
+        let owner = owner.map(|owner: &str| owner.parse().unwrap());
+        let put = Put { owner, ..guest.put("fix.sh", Form::File, b"after") };
+        let (evidence, _) = put_file(&put, &staged(&guest, &put, b"after")).unwrap();
+        assert_eq!(u16::from(evidence.mode), after);
+        clear(&guest.state, REQUEST);
+    }
+}
+
+#[test]
 fn a_link_is_replaced_and_what_it_leads_to_is_not() {
     let guest = Guest::new();
     std_fs::write(guest.path("real"), "real").unwrap();

@@ -4,9 +4,9 @@
 
 use doorbell_wire::frame::Deframer;
 use doorbell_wire::ids::{Nonce, RequestId, SessionToken, Tick};
-use doorbell_wire::message::outcome::Acknowledgement;
 use doorbell_wire::limits::OUTPUT_LEN_MAX;
 use doorbell_wire::message::action::Window;
+use doorbell_wire::message::outcome::Acknowledgement;
 use doorbell_wire::message::{
     Attach, Capabilities, FromGuest, Greeting, Offer, Offsets, Output, Resize, Stage, Stream, Welcome,
 };
@@ -172,7 +172,10 @@ impl Manager {
                 self.seen.attached.push(request);
                 self.seen.inputs.push(input);
                 let from = self.script.attach_from;
-                for (stream, at) in from.iter().flat_map(|from| [(Stream::Stdout, from.stdout), (Stream::Stderr, from.stderr)]) {
+                for (stream, at) in from
+                    .iter()
+                    .flat_map(|from| [(Stream::Stdout, from.stdout), (Stream::Stderr, from.stderr)])
+                {
                     self.printed.insert((request, stream), at);
                 }
                 host.attached(request, from, OUTPUT_LEN_MAX).unwrap()

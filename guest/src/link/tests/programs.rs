@@ -34,7 +34,12 @@ fn a_command_runs_and_is_forgotten_after_its_receipt() {
     assert_eq!(rig.stdout(), "hello $HOME\n");
     assert_eq!(rig.manager.seen.stages, [Stage::Journalled, Stage::Started]);
     let ran = rig.last().ran.unwrap();
-    assert!(ran.started_us > 0 && ran.exited_us >= ran.started_us && ran.ended_us >= ran.exited_us && ran.ended_us <= now_us());
+    assert!(
+        ran.started_us > 0
+            && ran.exited_us >= ran.started_us
+            && ran.ended_us >= ran.exited_us
+            && ran.ended_us <= now_us()
+    );
     rig.until(|rig| rig.manager.seen.pulls == 2);
     assert_eq!(std::fs::read_dir(rig.state().join("run")).unwrap().count(), 0);
     rig.reconnect(script([]));

@@ -1,8 +1,8 @@
 //! Lost connections, crashes, cancels and rings: a request starts once and its outcome is never lost.
 
 use super::manager::Script;
-use crate::clock::now;
 use super::rig::{Rig, changed, command, offer, processes, program, script, sh};
+use crate::clock::now;
 use doorbell_wire::ids::RequestId;
 use doorbell_wire::message::action::{Action, Input, Window};
 use doorbell_wire::message::outcome::{Outcome, Refusal};
