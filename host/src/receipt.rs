@@ -191,7 +191,11 @@ fn mebibytes(bytes: u64) -> String {
 
 fn fill_outcome(receipt: &mut Receipt, action: &Action, outcome: &Outcome) -> State {
     match outcome {
-        Outcome::Succeeded => State::Succeeded,
+        Outcome::Succeeded => {
+            // What is no program has no status.
+            receipt.exit_code = matches!(action, Action::Run(_)).then_some(0);
+            State::Succeeded
+        }
         Outcome::Failed(code) => {
             receipt.exit_code = Some(code.get());
             State::Failed

@@ -222,6 +222,7 @@ fn shown_put(put: &wire::Put) -> Put {
         },
         mode: put.mode.map(octal),
         owner: put.owner.as_ref().map(ToString::to_string),
+        replace: put.replace,
     }
 }
 

@@ -75,7 +75,8 @@ impl Uploads {
     }
 
     /// Puts bytes at the end of an upload, which begins with its first call, and says where the end is then.
-    /// Bytes in front of the end are there already and are passed over.
+    /// Bytes in front of the end are there already and are passed over. An upload that meets a full disk or
+    /// grows too long is given up.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] for a gap and while another one works on it, [`StoreError::TooLarge`],
@@ -125,6 +126,10 @@ impl Uploads {
         let mut sum = self.take(id)?;
         let result = self.extend(id, offset, bytes, &mut sum);
         let known = result.is_ok();
+        if let Err(StoreError::NoSpace { .. } | StoreError::TooLarge { .. }) = &result {
+            // It can never be finished as it is, and until somebody removed it nothing else would fit either.
+            let _ = std::fs::remove_file(self.path(id));
+        }
         self.give_back(id, known.then_some(sum));
         result
     }

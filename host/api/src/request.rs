@@ -135,7 +135,7 @@ pub struct Limits {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Put {
-    /// An absolute path; what is there is replaced whole.
+    /// An absolute path; a file that is there is replaced whole.
     pub path: String,
     /// SHA-256 of the bytes that were uploaded, 64 hexadecimal digits.
     pub digest: String,
@@ -147,6 +147,9 @@ pub struct Put {
     /// `user`, `user:group` or `:group`, by name or number; root when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// Whether a tree that is there is replaced whole, too.
+    #[serde(default)]
+    pub replace: bool,
 }
 
 /// What the bytes of a put are.

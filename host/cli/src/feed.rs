@@ -106,6 +106,10 @@ async fn keys(context: &Context, id: &str, offset: u64) -> Result<Typist, Failur
         }
         let typed =
             if is_terminal { keys.pass(&piece) } else { Typed { bytes: piece.to_vec(), leave: false } };
+        if is_terminal {
+            // Another terminal may be attached too: what was typed there is no part of what is typed here.
+            unless_over(context, id, input.to_end().await).await?;
+        }
         if !write(context, id, &mut input, typed.bytes).await? {
             return Ok(Typist::Gone);
         }

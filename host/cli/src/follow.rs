@@ -160,8 +160,10 @@ pub(crate) async fn copy(
 /// Says one line on standard error, without the power to move a cursor.
 pub(crate) async fn say(line: &str) {
     let line = format!("doorbell: {}{}", crate::text::plain(line), terminal::line_end());
-    // Where nobody reads any more, there is nobody to tell.
-    let _ = tokio::io::stderr().write_all(line.as_bytes()).await;
+    let mut stderr = tokio::io::stderr();
+    // A thread writes it: until the flush it may be lost with the end of this command. Where nobody reads any
+    // more, there is nobody to tell.
+    let _ = async { stderr.write_all(line.as_bytes()).await.and(stderr.flush().await) }.await;
 }
 
 /// Output of a request to which we are attached: printed, or kept for the document.

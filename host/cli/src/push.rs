@@ -34,12 +34,15 @@ pub(crate) struct PushArgs {
     /// Whose it is to be in the guest, by name or number: root when not given
     #[arg(long, value_name = "USER[:GROUP]")]
     owner: Option<String>,
+    /// Replace a tree that is there, with all in it, in one step; a file always is
+    #[arg(long)]
+    replace: bool,
     #[command(flatten)]
     order: Order,
 }
 
 pub(crate) async fn run(context: &Context, args: PushArgs) -> Result<Exit, Failure> {
-    let PushArgs { source, target, mode, owner, order } = args;
+    let PushArgs { source, target, mode, owner, replace, order } = args;
     let metadata = tokio::fs::metadata(&source).await.map_err(|error| unreadable(&source, &error))?;
     let target = named(target, &source)?;
     if order.no_queue {
@@ -56,9 +59,9 @@ pub(crate) async fn run(context: &Context, args: PushArgs) -> Result<Exit, Failu
     } else {
         (upload_file(context, &source, &metadata).await?, Form::File)
     };
-    let mode = (form == Form::File).then(|| mode.unwrap_or(metadata.permissions().mode() & 0o777));
+    let mode = (form == Form::File).then(|| mode.unwrap_or_else(|| metadata.permissions().mode() & 0o777));
     let mode = mode.map(|bits| format!("{bits:04o}"));
-    let put = Put { path: target.path.clone(), digest: program.digest.clone(), form, mode, owner };
+    let put = Put { path: target.path.clone(), digest: program.digest.clone(), form, mode, owner, replace };
     let new = order.request(Action::Put(put), OnDisconnect::Keep);
     let request = context.client.submit(&target.guest, new).await?;
     let work = async {
@@ -89,7 +92,7 @@ fn named(target: Remote, source: &Path) -> Result<Remote, Failure> {
         return Ok(target);
     }
     let whole = std::fs::canonicalize(source).map_err(|error| unreadable(source, &error))?;
-    let name = source.file_name().or(whole.file_name()).and_then(|name| name.to_str());
+    let name = source.file_name().or_else(|| whole.file_name()).and_then(|name| name.to_str());
     let name = name.ok_or_else(|| misused(source, "it has no name that the guest's path could end with"))?;
     Ok(Remote { path: format!("{}{name}", target.path), ..target })
 }
@@ -151,7 +154,7 @@ fn misused(path: &Path, why: &str) -> Failure {
 /// What the options alone do not tell.
 const NOTES: &str = "\
 What is at PATH is replaced in one step, or stays as it is. A file takes the place of a file or a link, a directory
-that of a directory, as a whole: what was in it before is gone. The directory above must be there.
+that of a directory only with --replace, and then as a whole. The directory above must be there.
 A tree keeps its permission bits and times; set-user-id and the like only with --owner. Links of a tree that lead
 out of it are left out and told, and the exit status is 1; sockets, pipes and devices are left out.";
 

@@ -117,18 +117,9 @@ pub(crate) fn ended(request: &Request, remote: &Remote) -> Result<Exit, Failure>
     let errno = request.receipt.as_ref().and_then(|receipt| receipt.errno);
     match (request.state, errno) {
         (State::NotReceived, Some(errno)) => {
-            let why = match Errno::from_raw(errno) {
-                Errno::ENOENT => "there is no such directory in the guest".to_owned(),
-                Errno::EISDIR => {
-                    "there is a directory of that name; end the path with / to put it inside".to_owned()
-                }
-                Errno::EPERM => {
-                    "a directory right below / is not replaced; end the path with / to put it inside"
-                        .to_owned()
-                }
-                Errno::ENOSPC | Errno::EDQUOT => "there is no room for it on the guest's disk".to_owned(),
-                other => other.desc().to_lowercase(),
-            };
+            let errno = Errno::from_raw(errno);
+            let known = KNOWN.iter().find(|(known, _)| *known == errno);
+            let why = known.map_or_else(|| errno.desc().to_lowercase(), |(_, why)| (*why).to_owned());
             Err(Failure::new(Exit::NotBegun, format!("{remote}: {why}")))
         }
         _ => outcome(request),
@@ -149,6 +140,15 @@ pub(crate) fn counter(what: &'static str) -> ProgressBar {
     ProgressBar::new_spinner().with_style(style).with_prefix(what)
 }
 
+/// Why a guest does not take a file before anything is begun, where the kernel's word needs one of ours.
+const KNOWN: [(Errno, &str); 6] = [
+    (Errno::ENOENT, "there is no such directory in the guest"),
+    (Errno::EISDIR, "there is a directory of that name; end the path with / to put it inside"),
+    (Errno::EEXIST, "a tree is there already; --replace replaces it as a whole"),
+    (Errno::EPERM, "a directory right below / is not replaced; end the path with / to put it inside"),
+    (Errno::ENOSPC, "there is no room for it on the guest's disk"),
+    (Errno::EDQUOT, "there is no room for it on the guest's disk"),
+];
 /// Bytes of a line that a guest prints; what is longer is two.
 const LINE_MAX: usize = 8 * 1024;
 

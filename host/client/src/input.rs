@@ -50,6 +50,24 @@ impl Input {
         self.offset
     }
 
+    /// Goes behind all that the manager has of the input: for one of several that write at the same time, whose
+    /// bytes would else be taken for bytes that are there.
+    ///
+    /// # Errors
+    /// As [`Input::write`].
+    pub async fn to_end(&mut self) -> Result<(), ClientError> {
+        let mut outage = Outage::of(&self.client);
+        loop {
+            match self.client.input_state(&self.id).await {
+                Ok(InputState { len, .. }) => {
+                    self.offset = self.offset.max(len);
+                    return Ok(());
+                }
+                Err(error) => outage.endure(error).await?,
+            }
+        }
+    }
+
     /// Writes bytes; they are with the manager when this returns. A daemon that is away for a while is waited for.
     ///
     /// # Errors

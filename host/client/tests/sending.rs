@@ -308,6 +308,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn two_that_write_in_turn_lose_nothing_when_each_goes_to_the_end() {
+        let (place, disk) = (Place::new(), Disk::with([]));
+        let _server = place.serve(inputs(Arc::clone(&disk)));
+        let (mut one, mut other) = (place.client().input("ab", 0), place.client().input("ab", 0));
+        for _ in 0..2 {
+            one.to_end().await.expect("the end");
+            one.write(Bytes::from_static(b"one ")).await.expect("written");
+            other.to_end().await.expect("the end");
+            other.write(Bytes::from_static(b"other ")).await.expect("written");
+        }
+        assert_eq!(*disk.bytes.lock().expect("lock"), b"one other one other ");
+    }
+
+    #[tokio::test]
     async fn an_input_goes_on_with_a_daemon_that_was_restarted() {
         let (place, disk) = (Place::new(), Disk::with([None, Some(Fault::Hang)]));
         let first = place.serve(inputs(Arc::clone(&disk)));

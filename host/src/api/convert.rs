@@ -128,6 +128,7 @@ async fn put(manager: &Manager, asked: AskedPut) -> Result<Put, ApiError> {
         form,
         mode: asked.mode.as_deref().map(mode).transpose()?,
         owner: asked.owner.map(owner).transpose()?,
+        replace: asked.replace,
     })
 }
 

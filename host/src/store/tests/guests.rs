@@ -117,7 +117,7 @@ async fn a_removed_guest_takes_its_open_requests_with_it_and_leaves_the_receipts
     assert_eq!(bench.state(open.id).await, State::Undeliverable);
     let gone = bench.store.guest(&bench.guest.name).await.unwrap_err();
     assert!(gone.to_string().starts_with("there is no guest \"web-3\": `doorbell guest ls`"), "{gone}");
-    assert_eq!(bench.store.request(done.id).await.unwrap().receipt.unwrap().exit_code, None);
+    assert_eq!(bench.store.request(done.id).await.unwrap().receipt.unwrap().exit_code, Some(0));
     let filter = RequestFilter { guest: Some(bench.guest.name.clone()), open: false, limit: 10 };
     assert_eq!(bench.store.requests(filter).await.unwrap().0.len(), 2);
 }
