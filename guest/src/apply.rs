@@ -3,7 +3,7 @@
 //! Called by `pull` with an action that was decided on. An action is first prepared, which reads and changes
 //! nothing, so that what can be refused is refused before the journal says it has started; then it is begun.
 //!
-//! - [`program`] what is to be started, [`put`] and [`get`] files both ways: all three under a supervisor
+//! - [`mod@program`] what is to be started, [`put`] and [`get`] files both ways: all three under a supervisor
 //! - [`cgroup`] holds all that one of them starts
 //! - [`link`] reads and switches network links
 

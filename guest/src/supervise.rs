@@ -1,6 +1,6 @@
 //! Supervisors: one process for each program, which outlives the agent.
 //!
-//! Called by `pull`. [`start`] forks a supervisor from the agent; it starts the program, keeps its output, feeds
+//! Called by `pull`. [`start()`] forks a supervisor from the agent; it starts the program, keeps its output, feeds
 //! its input, ends it in time, and leaves a record of the outcome. Both talk by a directory of the request, so
 //! that an agent that starts again finds what runs ([`find_all`]). Nothing here makes the agent wait.
 //!

@@ -160,7 +160,9 @@ impl Guest {
 fn disk(directory: &Path, mib: u64) -> PathBuf {
     let path = directory.join("large.ext4");
     std::fs::File::create(&path).and_then(|file| file.set_len(mib << 20)).expect("a file for the disk");
-    run(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", "doorbell-state"]).arg(&path));
+    run(Command::new("mke2fs")
+        .args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", "doorbell-state"])
+        .arg(&path));
     path
 }
 

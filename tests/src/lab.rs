@@ -128,10 +128,19 @@ impl Lab {
         });
     }
 
-    /// Waits until a request has more standard output than it has now.
+    /// Waits until a request that runs has more standard output than it has now.
     pub fn await_more_output(&self, id: &str) {
         let before = self.output(id).len();
-        until(&format!("more output of request {id}"), || (self.output(id).len() > before).then_some(()));
+        until(&format!("more output of request {id}"), || {
+            let request = self.daemon.request(id);
+            assert!(
+                !request.state.is_final(),
+                "request {id} is over: {:?} {:?}",
+                request.state,
+                request.receipt
+            );
+            (self.output(id).len() > before).then_some(())
+        });
     }
 
     /// Waits until a request is in a state on its way.

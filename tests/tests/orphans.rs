@@ -63,7 +63,12 @@ fn broods(system: System, misfit: &ProgramRef) -> Vec<Brood> {
             "deaf to TERM",
             of("trap '' TERM; (trap '' TERM; sleep NUMBER) & echo up; while :; do sleep NUMBER; done"),
         ),
-        ("stopped", of("sleep NUMBER & kill -STOP $!; echo up; sleep NUMBER")),
+        (
+            "stopped",
+            of(
+                "sleep NUMBER & until grep -q sleep /proc/$!/comm; do :; done; kill -STOP $!; echo up; sleep NUMBER",
+            ),
+        ),
     ];
     if system == System::Debian13 {
         all.push((

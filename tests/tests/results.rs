@@ -138,7 +138,7 @@ fn ends_of_what_did_not_start<'a>(
         ),
         not("no program", &["--program", text], "not-a-program", json!(ENOEXEC)),
         not("mounted noexec", &["--", "/run/lab/noexec/script"], "no-exec-mount", json!(EACCES)),
-        not("no such user", &["--user", "nobody-knows", "--", "true"], "no-user", Value::Null),
+        not("no such user", &["--user", "nobody-knows", "--", "true"], "no-user", json!(ENOENT)),
         not("no such directory", &["--cwd", "/no/where", "--", "true"], "no-directory", json!(ENOENT)),
     ]
 }

@@ -85,8 +85,9 @@ fn a_killed_client_leaves_the_terminal_as_it_was(
     before: &str,
     signal: Signal,
 ) {
-    terminal.enter(&format!("clear; doorbell run {GUEST} --env PS1='there$ ' --pty -- sh"));
-    terminal.await_line("there$");
+    // A prompt that no earlier shell has left on the screen.
+    terminal.enter(&format!("clear; doorbell run {GUEST} --env PS1='{signal}$ ' --pty -- sh"));
+    terminal.await_line(&format!("{signal}$"));
     assert_ne!(terminal.modes(), before, "every key goes to the guest, so the modes are others");
     let list = lab.doorbell().run(&["--json", "request", "ls", "--limit", "1"]).expect(0).json();
     let id = list["requests"][0]["id"].as_str().unwrap().to_owned();
