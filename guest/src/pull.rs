@@ -31,7 +31,7 @@ use doorbell_wire::message::outcome::{Outcome, Refusal};
 use doorbell_wire::message::{Capabilities, Greeting, Hello, Input, Offer, Progress, Stage};
 use doorbell_wire::session::guest::{Guest, Owed};
 use nix::poll::PollFd;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// The agent but for its connection.
 #[derive(Debug)]
@@ -173,7 +173,13 @@ impl Agent {
     fn offered(&mut self, session: Guest, now: Tick, offer: Box<Offer>) -> Result<Guest, SessionError> {
         let request = offer.request;
         self.hands.push(Hand::offered(request, offer.sequence));
-        info!(%request, action = offer.action.name(), sequence = offer.sequence.map(u64::from), "pulled");
+        match offer.sequence {
+            Some(sequence) => {
+                info!(%request, action = offer.action.name(), sequence = u64::from(sequence), "pulled");
+            }
+            // Queries come as often as somebody looks, and change nothing.
+            None => debug!(%request, action = offer.action.name(), "asked"),
+        }
         match decide(&offer, self.journal.history()) {
             Decision::Query => {
                 let session = session.apply(request)?;

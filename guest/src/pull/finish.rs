@@ -88,7 +88,9 @@ impl Agent {
     /// same, for a manager that knows is better than one that waits.
     fn conclude(&mut self, acknowledgement: Acknowledgement) {
         let Some(sequence) = self.hand(acknowledgement.request).map(|hand| hand.sequence) else { return };
-        info!(request = %acknowledgement.request, outcome = ?acknowledgement.outcome, "ended");
+        if sequence.is_some() {
+            info!(request = %acknowledgement.request, outcome = ?acknowledgement.outcome, "ended");
+        }
         let is_kept = self.keep(sequence, &acknowledgement);
         fetch::clear(&self.state, acknowledgement.request);
         let Some(hand) = self.hand(acknowledgement.request) else { return };
