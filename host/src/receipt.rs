@@ -559,8 +559,8 @@ mod tests {
 
     fn put() -> Action {
         let payload = json!({"digest": "11".repeat(32), "len": 3});
-        let put =
-            json!({"path": "/etc/motd", "payload": payload, "form": "File", "mode": null, "owner": null});
+        let put = json!({"path": "/etc/motd", "payload": payload, "form": "File", "mode": null, "owner": null,
+            "replace": false});
         serde_json::from_value(json!({ "Put": put })).unwrap()
     }
 

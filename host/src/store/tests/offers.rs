@@ -263,7 +263,8 @@ async fn a_pull_of_a_guest_with_a_long_queue_looks_where_it_has_to() {
 async fn a_file_that_vanished_closes_its_put() {
     let bench = Bench::new().await;
     let payload = json!({"digest": "11".repeat(32), "len": 3});
-    let put = json!({"path": "/etc/motd", "payload": payload, "form": "File", "mode": 420, "owner": "root"});
+    let put = json!({"path": "/etc/motd", "payload": payload, "form": "File", "mode": 420, "owner": "root",
+        "replace": false});
     let action = serde_json::from_value(json!({ "Put": put })).unwrap();
     let id = bench.accept(AcceptRequest { action, ..plain() }).await.id;
     assert_eq!(moves(&bench.next().await), [(id, State::NotRetrieved)]);
@@ -274,6 +275,6 @@ async fn a_file_that_vanished_closes_its_put() {
     assert_eq!(
         shown["action"],
         json!({"type": "put", "path": "/etc/motd", "digest": "11".repeat(32),
-        "form": "file", "mode": "0644", "owner": "root"})
+        "form": "file", "mode": "0644", "owner": "root", "replace": false})
     );
 }
