@@ -39,6 +39,10 @@ fn the_agent_is_a_service_of_debian_13_and_programs_run_in_groups_of_their_own()
     assert_eq!(groups.first(), Some(&format!("{group}/agent").as_str()), "{groups:?}");
     assert!(groups.len() == 2 && groups[1].starts_with(group) && groups[1] != groups[0], "{groups:?}");
 
+    // Frames of more than 32 KiB: this kernel spreads such a packet over several descriptors of its device.
+    let (_, output) = daemon.run_sh("web-3", "head -c 1048576 /dev/zero | tr '\\0' x");
+    assert!(output.len() == 1 << 20 && output.bytes().all(|byte| byte == b'x'), "{} bytes", output.len());
+
     a_reset_keeps_the_disk(&daemon, &guest);
 }
 

@@ -141,11 +141,7 @@ fn machine(lab: &Lab) -> Vec<(String, String)> {
             all.push((what.to_owned(), value));
         }
     };
-    let cpuinfo = crate::children::read(Path::new("/proc/cpuinfo"));
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    say("CPU", model.map(|(_, model)| model.to_owned()).unwrap_or_default());
-    let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
-    say("CPUs", cores.to_string());
+    say("CPUs", processor());
     say("kernel", crate::children::read(Path::new("/proc/sys/kernel/osrelease")));
     let version = crate::children::output(std::process::Command::new("qemu-system-x86_64").arg("--version"));
     say("QEMU", version.unwrap_or_default().lines().next().unwrap_or_default().to_owned());
@@ -159,6 +155,14 @@ fn machine(lab: &Lab) -> Vec<(String, String)> {
     let os = lab.api.run(GUEST, &["sh", "-c", ". /etc/os-release; echo \"$PRETTY_NAME\""]);
     say("guest's system", os.unwrap_or_else(|_| "busybox on an initramfs".into()));
     all
+}
+
+/// How many CPUs this machine has, and which.
+pub(crate) fn processor() -> String {
+    let cpuinfo = crate::children::read(Path::new("/proc/cpuinfo"));
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let count = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
+    format!("{count} × {}", model.map_or("unknown", |(_, model)| model))
 }
 
 fn first_words(text: &str, count: usize) -> String {

@@ -41,8 +41,7 @@ fn pieces(peer: &mut VsockStream, len: u64, mut each: impl FnMut(&[u8])) -> io::
     Ok(start.elapsed())
 }
 
-/// Sends so many bytes, two pieces of them on the way at most, and waits until the peer has them all. Without the
-/// limit such a stream has been seen to stand still for good, over the device's back end outside the kernel.
+/// Sends so many bytes, two pieces of them on the way at most, and waits until the peer has them all.
 pub(crate) fn send(peer: &mut VsockStream, len: u64) -> io::Result<Duration> {
     let buffer = vec![7; PIECE];
     let pieces = len.div_ceil(PIECE as u64);
