@@ -250,7 +250,7 @@ fn a_full_disk_at_the_far_end_is_one_line_and_leaves_what_was_there() {
         .run(&["push", file.to_str().unwrap(), &at("/small/x")])
         .refused(121, &["there is no room for it on the guest's disk"]);
     doorbell
-        .run(&["push", large.to_str().unwrap(), &at("/small/tree")])
+        .run(&["push", "--replace", large.to_str().unwrap(), &at("/small/tree")])
         .refused(1, &["/small/tree: no space left on device"]);
     let left = lab.look("cd /small; find . | sort; cat x tree/x; ls /var/lib/doorbell-agent/staging");
     assert_eq!(left, ".\n./tree\n./tree/x\n./x\nold\nold\n");

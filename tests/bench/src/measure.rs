@@ -87,6 +87,7 @@ pub(crate) fn run(lab: &mut Lab, floor: &mut Floor, plan: Plan) -> Result<Rows> 
     if let Err(why) = urgent(&lab.api, &mut rows, plan.urgent) {
         rows.miss("an urgent request beside a flood of output", format!("{why:#}"));
     }
+    agent::measure_connect(lab, &mut rows);
     if rows.p50("true-ring").is_some() {
         rows.absent.retain(|(what, _)| what != "ring to acknowledgement");
     }
