@@ -1,6 +1,6 @@
 //! Programs: every way they end, and what is left of them.
 
-use super::rig::{Rig, command, offer, processes, program, script, sh};
+use super::rig::{Rig, await_gone, command, offer, processes, program, script, sh};
 use crate::apply::cgroup::Cgroups;
 use crate::clock::now_us;
 use doorbell_wire::ids::Digest;
@@ -110,6 +110,7 @@ fn a_program_that_cannot_be_staged_is_not_received() {
 #[test]
 fn a_time_limit_ends_what_ignores_the_polite_signal() {
     for cgroups in [Cgroups::find(), None] {
+        let waits = cgroups.is_none();
         let stubborn = sh("trap '' TERM; (trap '' TERM; sleep 100) & echo up; while :; do sleep 1; done");
         let offers = [timed(offer(1, stubborn), 100), offer(2, command(&["true"]))];
         let mut rig = Rig::with_cgroups(script(offers), cgroups);
@@ -119,6 +120,9 @@ fn a_time_limit_ends_what_ignores_the_polite_signal() {
         let ran = rig.last().ran.unwrap();
         let took = (ran.ended_us - ran.started_us) / 1_000;
         assert!((2_100..10_000).contains(&took), "{took} ms");
+        if waits {
+            await_gone(request);
+        }
         assert_eq!(processes(request), Vec::<String>::new());
         assert_eq!(rig.outcomes(2)[1], Outcome::Succeeded);
     }
@@ -140,12 +144,16 @@ fn a_time_limit_ends_what_has_left_the_session() {
 #[test]
 fn an_orphan_that_holds_the_output_ends_with_the_drain() {
     for cgroups in [Cgroups::find(), None] {
+        let waits = cgroups.is_none();
         let mut rig = Rig::with_cgroups(script([offer(1, sh("sleep 100 & echo hi"))]), cgroups);
         let request = rig.first();
         assert_eq!(rig.outcomes(1), [Outcome::Succeeded]);
         assert_eq!(rig.stdout(), "hi\n");
         let ran = rig.last().ran.unwrap();
         assert!((2_000..8_000).contains(&((ran.ended_us - ran.started_us) / 1_000)));
+        if waits {
+            await_gone(request);
+        }
         assert_eq!(processes(request), Vec::<String>::new());
     }
 }

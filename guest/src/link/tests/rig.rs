@@ -188,5 +188,20 @@ pub(crate) fn processes(request: RequestId) -> Vec<String> {
     .collect()
 }
 
+/// Waits until nothing that was started for a request is left. Without a cgroup nobody else does, and what was
+/// killed takes its time to go.
+pub(crate) fn await_gone(request: RequestId) {
+    for pid in processes(request) {
+        let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+        // One that is gone by now is what is waited for.
+        let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else {
+            continue;
+        };
+        let mut gone = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+        crate::wait::until(&mut gone, now().after(10_000)).unwrap();
+        assert!(gone[0].any().unwrap(), "{pid:?} of request {request} is still there");
+    }
+}
+
 /// A program may not be written by one thread while another forks: the child would hold the file open.
 static ALONE: Mutex<()> = Mutex::new(());
