@@ -53,6 +53,13 @@ impl Drop for Place {
     }
 }
 
+/// The SHA-256 of a file, 64 hexadecimal digits, by another program than ours.
+#[must_use]
+pub fn sha256_of(file: &Path) -> String {
+    let output = std::process::Command::new("sha256sum").arg(file).output().expect("sha256sum");
+    String::from_utf8(output.stdout).expect("a digest").split(' ').next().expect("a digest").to_owned()
+}
+
 /// Every file below a directory that is no directory itself.
 #[must_use]
 pub fn files_below(directory: &Path) -> Vec<PathBuf> {

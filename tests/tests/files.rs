@@ -12,7 +12,7 @@ use doorbell_tests::command::{Doorbell, begin};
 use doorbell_tests::daemon::{Daemon, sh};
 use doorbell_tests::guest::Machine;
 use doorbell_tests::lab::{GUEST, Lab, System, fresh_id};
-use doorbell_tests::place::Place;
+use doorbell_tests::place::{Place, sha256_of};
 use doorbell_tests::proxy::{Proxy, Verdict};
 use doorbell_tests::skip::tell;
 use doorbell_tests::wait::{on, until};
@@ -351,11 +351,6 @@ fn watch_fetches(proxy: &Proxy) -> Arc<Mutex<Vec<u64>>> {
 
 fn at(path: &str) -> String {
     format!("{GUEST}:{path}")
-}
-
-fn sha256_of(file: &Path) -> String {
-    let output = Command::new("sha256sum").arg(file).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned()
 }
 
 /// Contents, links, permission bits and times.

@@ -8,7 +8,7 @@ use doorbell_client::{ClientError, PROGRAM_LEN_MAX, Stream};
 use doorbell_tests::command::Doorbell;
 use doorbell_tests::daemon::{Daemon, uploaded};
 use doorbell_tests::guest::Machine;
-use doorbell_tests::place::{Place, files_below};
+use doorbell_tests::place::{Place, files_below, sha256_of};
 use doorbell_tests::proxy::{Proxy, Verdict};
 use doorbell_tests::wait::on;
 use doorbell_wire::message::Kind;
@@ -16,7 +16,6 @@ use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 
 /// A script that says who it is, and padding behind its end that only arrives whole or not at all.
 fn script_of(len: u64, says: &str) -> Vec<u8> {
@@ -123,9 +122,4 @@ fn a_bit_flipped_on_the_way_ends_the_connection_and_the_program_still_runs_once(
     assert!(console.contains("checksum"), "the agent does not say why it closed the connection: {console}");
     let (_, effects) = daemon.run_sh("web-3", "cat /var/lib/doorbell-agent/effects.log");
     assert_eq!(effects, "ran\n");
-}
-
-fn sha256_of(file: &Path) -> String {
-    let output = std::process::Command::new("sha256sum").arg(file).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned()
 }

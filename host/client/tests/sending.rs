@@ -2,23 +2,24 @@
 //! of a piece, loses answers and is restarted: every byte must arrive once.
 
 #[cfg(test)]
+mod server;
+
+#[cfg(test)]
 mod tests {
+    use crate::server::Place;
     use axum::body::{Body, Bytes};
     use axum::extract::{DefaultBodyLimit, Query, State};
     use axum::http::StatusCode;
     use axum::response::{IntoResponse, Response};
     use axum::routing::{get, post};
     use axum::{Json, Router};
+    use doorbell_client::ClientError;
     use doorbell_client::api::error::{ErrorBody, ErrorCode};
-    use doorbell_client::{Client, ClientError};
     use futures_util::stream;
     use sha2::{Digest as _, Sha256};
     use std::collections::HashMap;
     use std::io::{self, Cursor};
-    use std::path::PathBuf;
     use std::sync::{Arc, Mutex};
-    use tokio::net::UnixListener;
-    use tokio::runtime::{Builder, Runtime};
     use tokio::sync::watch;
 
     /// What goes wrong with one call.
@@ -149,44 +150,6 @@ mod tests {
             .route("/v1/requests/{id}/input", get(show).put(write))
             .layer(DefaultBodyLimit::disable())
             .with_state(disk)
-    }
-
-    struct Place {
-        _dir: tempfile::TempDir,
-        socket: PathBuf,
-    }
-
-    impl Place {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().expect("a directory");
-            let socket = dir.path().join("doorbelld.sock");
-            Self { _dir: dir, socket }
-        }
-
-        /// A server; when it is dropped, all its connections are cut, as by kill -9.
-        fn serve(&self, router: Router) -> Server {
-            let _ = std::fs::remove_file(&self.socket);
-            let runtime =
-                Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-            let listener = {
-                let _inside = runtime.enter();
-                UnixListener::bind(&self.socket).expect("a socket")
-            };
-            runtime.spawn(async move { axum::serve(listener, router).await.expect("served") });
-            Server(Some(runtime))
-        }
-
-        fn client(&self) -> Client {
-            Client::at(&self.socket).expect("a client")
-        }
-    }
-
-    struct Server(Option<Runtime>);
-
-    impl Drop for Server {
-        fn drop(&mut self) {
-            self.0.take().expect("dropped once").shutdown_background();
-        }
     }
 
     /// No two pieces of it are the same.

@@ -4,7 +4,11 @@
 //! with the manager.
 
 #[cfg(test)]
+mod server;
+
+#[cfg(test)]
 mod tests {
+    use crate::server::Place;
     use axum::body::{Body, Bytes};
     use axum::extract::{Path, Query, State};
     use axum::http::StatusCode;
@@ -15,56 +19,16 @@ mod tests {
     use doorbell_client::api::request::{
         Action, NewRequest, OnDisconnect, Request, Run, State as RequestState,
     };
-    use doorbell_client::{Client, ClientError, Stream};
+    use doorbell_client::{ClientError, Stream};
     use futures_util::{StreamExt, TryStreamExt, stream};
     use std::collections::HashMap;
     use std::io;
-    use std::path::PathBuf;
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
     use tokio::net::UnixListener;
-    use tokio::runtime::{Builder, Runtime};
     use tokio::sync::mpsc;
 
     const ID: &str = "0123456789abcdef0123456789abcdef";
-
-    /// A server with a runtime of its own: when it is dropped, all its connections are cut, as by kill -9.
-    struct Server(Option<Runtime>);
-
-    impl Drop for Server {
-        fn drop(&mut self) {
-            self.0.take().expect("dropped once").shutdown_background();
-        }
-    }
-
-    struct Place {
-        _dir: tempfile::TempDir,
-        socket: PathBuf,
-    }
-
-    fn place() -> Place {
-        let dir = tempfile::tempdir().expect("a directory");
-        let socket = dir.path().join("doorbelld.sock");
-        Place { _dir: dir, socket }
-    }
-
-    impl Place {
-        fn serve(&self, router: Router) -> Server {
-            let _ = std::fs::remove_file(&self.socket);
-            let runtime =
-                Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-            let listener = {
-                let _inside = runtime.enter();
-                UnixListener::bind(&self.socket).expect("a socket")
-            };
-            runtime.spawn(async move { axum::serve(listener, router).await.expect("served") });
-            Server(Some(runtime))
-        }
-
-        fn client(&self) -> Client {
-            Client::at(&self.socket).expect("a client")
-        }
-    }
 
     fn request(state: RequestState, stdout: u64) -> Request {
         let receipt = serde_json::json!({
@@ -97,7 +61,7 @@ mod tests {
 
     #[tokio::test]
     async fn output_arrives_piece_by_piece_while_the_program_runs() {
-        let place = place();
+        let place = Place::new();
         let (say, said) = mpsc::unbounded_channel::<Bytes>();
         let said = Arc::new(Mutex::new(Some(said)));
         let output = get(move || async move {
@@ -123,7 +87,7 @@ mod tests {
     #[tokio::test]
     async fn output_goes_on_at_the_next_byte_when_the_connection_was_cut() {
         const TEXT: &[u8] = b"0123456789";
-        let place = place();
+        let place = Place::new();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&asked);
         let output = get(move |Query(query): Query<HashMap<String, String>>| async move {
@@ -180,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn output_and_wait_survive_a_daemon_that_is_restarted() {
-        let place = place();
+        let place = Place::new();
         let first = place.serve(daemon(b"before ", false));
         let client = place.client();
         let mut output = Box::pin(client.output(ID, Stream::Stdout, 0, true));
@@ -204,7 +168,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_ends_in_good_order_before_the_request_does_is_not_the_end() {
-        let place = place();
+        let place = Place::new();
         let calls = Arc::new(Mutex::new(0));
         let output = get(|Query(query): Query<HashMap<String, String>>| async move {
             // As a daemon that is being stopped: what there is, and a proper end.
@@ -227,7 +191,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_was_lost_is_asked_for_again_under_the_same_id() {
-        let place = place();
+        let place = Place::new();
         let ids = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&ids);
         let submit = post(move |Path(guest): Path<String>, Json(new): Json<NewRequest>| async move {
@@ -268,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_arrives_with_code_message_and_status() {
-        let place = place();
+        let place = Place::new();
         let show = get(|| async {
             refusal(ErrorCode::NotFound, "there is no guest \"web-9\"; see `doorbell guest ls`")
         });
@@ -294,7 +258,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_of_an_output_is_not_taken_for_output() {
-        let place = place();
+        let place = Place::new();
         let output = get(|| async { refusal(ErrorCode::NotFound, "there is no request ffffff") });
         let _server = place.serve(Router::new().route("/v1/requests/{id}/output", output));
         let client = place.client();
@@ -305,7 +269,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_daemon_that_was_never_there_is_an_error_at_once() {
-        let place = place();
+        let place = Place::new();
         let client = place.client();
         let absent = within("an answer", client.wait(ID, None)).await.expect_err("nobody");
         let ClientError::Unreachable { socket, source } = absent else { panic!("{absent:?}") };
@@ -322,7 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn events_are_read_across_the_borders_of_pieces_until_the_daemon_goes() {
-        let place = place();
+        let place = Place::new();
         let events = get(|| async {
             let event = |guest: &str| Event { at_ms: 1, guest: guest.to_owned(), change: Change::Rung };
             let mut text = serde_json::to_vec(&event("web-3")).expect("json");
@@ -343,7 +307,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_in_one_call_arrives_whole_and_one_that_shrinks_is_an_error() {
-        let place = place();
+        let place = Place::new();
         let upload = put(|body: Bytes| async move {
             Json(serde_json::json!({ "digest": "ab".repeat(32), "len": body.len() }))
         })
@@ -364,7 +328,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_is_refused_is_a_refusal() {
-        let place = place();
+        let place = Place::new();
         let upload = put(|_: Bytes| async { refusal(ErrorCode::NoSpace, "the disk is full; make room") })
             .layer(axum::extract::DefaultBodyLimit::disable());
         let _server = place.serve(Router::new().route("/v1/programs", upload));
@@ -375,7 +339,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_stays_one_segment_of_the_path() {
-        let place = place();
+        let place = Place::new();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
         let show =
