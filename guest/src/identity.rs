@@ -3,18 +3,19 @@
 //! Called by `link` to answer a greeting and to keep a new token. The key never leaves the state directory;
 //! the manager decides by it alone who was met.
 
+use crate::clock::now;
 use crate::state::{StateDir, StateError, io_at, replace};
 use base64ct::{Base64Unpadded, Encoding};
 use doorbell_wire::error::Malformed;
 use doorbell_wire::handshake::transcript;
-use doorbell_wire::ids::{BootId, InvalidId, Nonce, PublicKey, SessionToken, Signature};
+use doorbell_wire::ids::{BootId, InvalidId, Nonce, PublicKey, SessionToken, Signature, Tick};
 use doorbell_wire::message::{Claims, Greeting, Hello};
 use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use tracing::warn;
+use tracing::{info, warn};
 
 /// Why the guest has no identity.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,8 @@ pub struct Identity {
     key: SigningKey,
     token: Option<SessionToken>,
     token_path: PathBuf,
+    /// When a token that the disk did not take is tried again.
+    unsaved: Option<Tick>,
     boot_id: BootId,
 }
 
@@ -74,6 +77,7 @@ impl Identity {
             key: key(&state.root().join("key"))?,
             token: token(&token_path)?,
             token_path,
+            unsaved: None,
             boot_id: boot_id()?,
         })
     }
@@ -119,13 +123,25 @@ impl Identity {
         Ok(Hello { claims, proof: Signature::new(proof.to_bytes()) })
     }
 
-    /// Keeps the token of a welcome. Where it cannot be put on disk it holds for this run of the agent.
+    /// Keeps the token of a welcome. Until it can be put on disk it holds for this run of the agent.
     pub fn keep(&mut self, token: SessionToken) {
+        self.token = Some(token);
+        self.unsaved = None;
         if let Err(error) = replace(&self.token_path, token.as_bytes()) {
             let path = self.token_path.display();
-            warn!(%path, %error, "the session token is not on disk; a restart of the agent will be fenced");
+            warn!(%path, %error, "the session token is not on disk; until it is, a restart of the agent will be fenced");
+            self.unsaved = Some(now().after(TRY_MS));
         }
-        self.token = Some(token);
+    }
+
+    /// Tries once in a while to save a token that the disk did not take.
+    pub fn tend(&mut self, now: Tick) {
+        let Some(token) = self.token.filter(|_| self.unsaved.is_some_and(|at| now >= at)) else { return };
+        let saved = replace(&self.token_path, token.as_bytes()).is_ok();
+        self.unsaved = (!saved).then(|| now.after(TRY_MS));
+        if saved {
+            info!("the session token is on disk");
+        }
     }
 }
 
@@ -205,6 +221,9 @@ fn boot_id() -> Result<BootId, IdentityError> {
     digits.parse().map_err(|_| IdentityError::NoBootId { got: got.trim().to_owned() })
 }
 
+/// Milliseconds between tries to save a token.
+const TRY_MS: u64 = 5_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +269,7 @@ mod tests {
             key: SigningKey::from_bytes(&[1; 32]),
             token: None,
             token_path: dir.path().join("token"),
+            unsaved: None,
             boot_id: BootId::new([0; 16]),
         };
         // ssh-keygen -lf of the public key of the seed of 32 bytes 01.

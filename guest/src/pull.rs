@@ -68,8 +68,11 @@ impl Agent {
         })
     }
 
-    /// Looks after what runs, with a connection or without.
+    /// Looks after what runs, and after what the disk would not take, with a connection or without.
     pub fn step(&mut self) {
+        let now = clock::now();
+        self.journal.tend(now);
+        self.identity.tend(now);
         for at in 0..self.hands.len() {
             let Some(hand) = self.hands.get_mut(at) else { return };
             let Station::Running(supervised) = &mut hand.station else { continue };
@@ -238,7 +241,11 @@ impl Agent {
 
 #[cfg(test)]
 impl Agent {
-    pub(crate) fn break_journal(&mut self, errno: nix::errno::Errno) {
+    /// As if the disk refused the journal, until the file that this gives is gone.
+    pub(crate) fn break_journal(&mut self, errno: nix::errno::Errno) -> std::path::PathBuf {
         self.journal.break_it(errno);
+        let obstacle = self.state.root().join("journal.new");
+        std::fs::create_dir(&obstacle).unwrap();
+        obstacle
     }
 }

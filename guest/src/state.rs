@@ -118,7 +118,8 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// The kernel's refusal.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 /// Adds what was tried on which path to an error.
@@ -127,7 +128,12 @@ pub(crate) fn io_at<T>(verb: &'static str, path: &Path, result: io::Result<T>) -
 }
 
 fn make_dir(path: &Path) -> Result<(), StateError> {
-    io_at("make", path, DirBuilder::new().recursive(true).mode(0o700).create(path))
+    if path.is_dir() {
+        return Ok(());
+    }
+    io_at("make", path, DirBuilder::new().recursive(true).mode(0o700).create(path))?;
+    // What is to outlive a crash in it does so by its name too.
+    io_at("keep the name of", path, sync_parent(path))
 }
 
 /// A directory on a read-only file system can still be locked: the lock sits on the directory itself. An agent that

@@ -86,6 +86,13 @@ impl History {
         open.max(self.forgotten.max()).max(self.floor.saturating_sub(1))
     }
 
+    /// Records of this history are lost. Whatever they spoke of must not start again: all that the manager can
+    /// have given out until now counts as settled. It goes on above, for it is told the highest sequence.
+    pub fn settle_unknown(&mut self) {
+        let last = self.sequence_max().saturating_add(UNKNOWN_MAX).min(SEQUENCE_MAX);
+        self.raise(last.saturating_add(1));
+    }
+
     /// The fewest records that add up to this history.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
@@ -112,3 +119,9 @@ impl History {
         self.forgotten.cut_below(self.floor);
     }
 }
+
+/// Sequences above the highest one on record that a lost record can have spoken of: requests overtake each
+/// other, though never so many.
+const UNKNOWN_MAX: u64 = 1 << 32;
+/// What the wire carries.
+const SEQUENCE_MAX: u64 = i64::MAX as u64;

@@ -33,6 +33,15 @@ pub enum Record {
     Settled(Settled),
 }
 
+/// What bytes are that are no record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shape {
+    /// The front of one.
+    Cut,
+    /// Something else.
+    Damaged,
+}
+
 /// Sequences that must not start here again.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Settled {
@@ -70,6 +79,18 @@ impl Record {
         bytes.extend_from_slice(&checksum(length, &body).to_le_bytes());
         bytes.extend_from_slice(&body);
         Ok(bytes)
+    }
+
+    /// What bytes are that [`Record::take`] does not take. A cut record is all there is and shorter than it
+    /// says; one whose length alone was altered is still known by its checksum.
+    #[must_use]
+    pub fn shape(bytes: &[u8]) -> Shape {
+        let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Shape::Cut };
+        let Some((sum, body)) = rest.split_first_chunk::<4>() else { return Shape::Cut };
+        let said = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let true_length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let altered = checksum(true_length, body) == u32::from_le_bytes(*sum);
+        if said <= PAYLOAD_LEN_MAX && body.len() < said && !altered { Shape::Cut } else { Shape::Damaged }
     }
 
     /// Takes one whole record from the front of `bytes`; `None`, and `bytes` as it was, when there is none.

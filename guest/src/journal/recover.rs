@@ -1,20 +1,41 @@
-//! What the journal on disk says after any crash.
+//! What the journal on disk says after any crash, and after damage.
 //!
-//! Called when the journal is opened. Trusts nothing on the disk: the history ends at the first record that
-//! is not whole, and what stands behind it is cut away, for an order with a hole in it is no order.
+//! Called when the journal is opened. Trusts nothing on the disk. A last record that is shorter than it says is
+//! one whose append a crash cut: nothing had begun by it, and it is cut away. Anything else that cannot be read
+//! is damage, and may have been a start: what can be read in front of it and behind it is kept, and every
+//! sequence that a lost record can have spoken of is settled, so that nothing of it starts a second time.
 
 use super::history::History;
-use super::record::Record;
+use super::record::{Record, Shape};
 
 /// The readable part of a journal.
 #[derive(Debug)]
 pub struct Recovered {
     /// What it says.
     pub history: History,
-    /// Bytes of the file that belong to it, its header included.
-    pub good: usize,
-    /// Bytes behind it.
-    pub cut: usize,
+    /// How the file ends.
+    pub end: End,
+}
+
+/// How a journal ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// With a whole record.
+    Whole,
+    /// With a record whose append was cut.
+    Torn {
+        /// Bytes in front of it, the header included.
+        good: usize,
+        /// Bytes of it.
+        cut: usize,
+    },
+    /// It cannot be read everywhere.
+    Damaged {
+        /// Bytes that cannot be read.
+        lost: usize,
+        /// Records that can.
+        kept: usize,
+    },
 }
 
 /// Reads a journal; `None` when it does not begin as one of this format does.
@@ -22,11 +43,36 @@ pub struct Recovered {
 pub fn recover(bytes: &[u8]) -> Option<Recovered> {
     let mut rest = bytes.strip_prefix(HEADER)?;
     let mut history = History::default();
-    while let Some(record) = Record::take(&mut rest) {
-        history.note(record);
+    let (mut lost, mut kept) = (0_usize, 0_usize);
+    loop {
+        while let Some(record) = Record::take(&mut rest) {
+            history.note(record);
+            kept = kept.saturating_add(1);
+        }
+        if rest.is_empty() {
+            break;
+        }
+        let Some(at) = next_record(rest) else {
+            if lost == 0 && Record::shape(rest) == Shape::Cut {
+                let (good, cut) = (bytes.len().saturating_sub(rest.len()), rest.len());
+                return Some(Recovered { history, end: End::Torn { good, cut } });
+            }
+            lost = lost.saturating_add(rest.len());
+            break;
+        };
+        lost = lost.saturating_add(at);
+        rest = rest.get(at..).unwrap_or_default();
     }
-    let cut = rest.len();
-    Some(Recovered { history, good: bytes.len().saturating_sub(cut), cut })
+    if lost == 0 {
+        return Some(Recovered { history, end: End::Whole });
+    }
+    history.settle_unknown();
+    Some(Recovered { history, end: End::Damaged { lost, kept } })
+}
+
+/// Where the next record begins that can be read.
+fn next_record(bytes: &[u8]) -> Option<usize> {
+    (1..bytes.len()).find(|&at| bytes.get(at..).is_some_and(|mut rest| Record::take(&mut rest).is_some()))
 }
 
 /// The first bytes of every journal: a name of our own and the format's version.

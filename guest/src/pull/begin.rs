@@ -27,7 +27,7 @@ impl Agent {
     ) -> Result<Guest, SessionError> {
         let request = offer.request;
         self.fetches.settle(offer.floor);
-        if let Some(errno) = self.journal.unwritable() {
+        if let Err(errno) = self.journal.ready() {
             self.end(request, Outcome::Refused(Refusal::StateUnwritable(errno as i32)));
             return Ok(session);
         }

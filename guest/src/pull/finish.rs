@@ -77,7 +77,7 @@ impl Agent {
         if let Some(sequence) = hand.sequence
             && let Err(errno) = self.journal.forgotten(request, sequence)
         {
-            warn!(%request, %errno, "the journal could not forget a request; it will be presented again");
+            warn!(%request, %errno, "that a request is done with is kept in memory: the disk does not take it");
         }
         if let Station::Ended(_, Some(supervised)) = hand.station {
             supervised.remove();
@@ -111,7 +111,7 @@ impl Agent {
         }
         let noted = self.journal.outcome(sequence, acknowledgement);
         if let Err(errno) = noted {
-            warn!(request = %acknowledgement.request, %errno, "an outcome is not on disk");
+            warn!(request = %acknowledgement.request, %errno, "an outcome is kept in memory: the disk does not take it");
         }
         noted.is_ok()
     }

@@ -7,7 +7,7 @@ use doorbell_wire::ids::RequestId;
 use doorbell_wire::message::action::{Action, Input, Window};
 use doorbell_wire::message::outcome::{Outcome, Refusal};
 use doorbell_wire::message::{Capabilities, Offer, Offsets, Stage};
-use nix::libc::ENOSPC;
+use nix::libc::EISDIR;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -272,8 +272,11 @@ fn a_state_that_cannot_be_written_refuses_effects_and_answers_queries() {
     rig.until(|rig| rig.manager.seen.pulls == 1);
     let (query, bytes) = offer(2, Action::LinkList);
     let offers = [offer(1, command(&["true"])), (Offer { sequence: None, ..query }, bytes)];
-    rig.agent.break_journal(nix::errno::Errno::ENOSPC);
+    let obstacle = rig.agent.break_journal(nix::errno::Errno::ENOSPC);
     rig.reconnect(script(offers));
-    let refused = Outcome::Refused(Refusal::StateUnwritable(ENOSPC));
+    let refused = Outcome::Refused(Refusal::StateUnwritable(EISDIR));
     assert_eq!(rig.outcomes(2), [refused, Outcome::Succeeded]);
+    std::fs::remove_dir(obstacle).unwrap();
+    rig.reconnect(script([offer(3, command(&["true"]))]));
+    assert_eq!(rig.outcomes(1), [Outcome::Succeeded], "it goes on without a restart");
 }
