@@ -22,3 +22,4 @@ pub mod ids;
 pub mod limits;
 pub mod message;
 pub mod session;
+pub mod share;

@@ -87,9 +87,24 @@ pub const RETRY_MS_MAX: u64 = 5_000;
 /// Milliseconds after a loss during which the agent tries eagerly.
 pub const RETRY_EAGER_MS: u64 = 10_000;
 
+/// Output bytes of one stream that a guest may have in a share ahead of what the manager has stored. Bounds the
+/// disk that honest output takes there.
+pub const SHARE_AHEAD: u64 = 4 * 1024 * 1024;
+/// Milliseconds between two looks of an agent into a share, at most.
+pub const LOOK_MS_MAX: u64 = 30_000;
+/// Milliseconds between two looks while something is on its way through a share.
+pub const LOOK_BUSY_MS: u64 = 250;
+/// Milliseconds without a movement after which nothing is on its way any longer.
+pub const SHARE_CALM_MS: u64 = 30_000;
+/// Milliseconds between two beats of an agent that looks into a share, unless it looks less often.
+pub const BEAT_MS: u64 = 2_000;
+/// Milliseconds without a beat after which a guest that is met in a share is gone.
+pub const SHARE_SILENCE_MS: u64 = 90_000;
+
 const _: () = assert!(CHUNK_LEN_MAX < PAYLOAD_LEN_MAX, "a chunk and its head must fit a frame");
 const _: () = assert!(CHUNK_LEN_MAX as u64 * 2 <= BULK_WINDOW as u64, "the window must hold two chunks");
 const _: () = assert!(RUN_BYTES_MAX < PAYLOAD_LEN_MAX, "a request must fit a frame");
 const _: () = assert!(HEARTBEAT_MS * 2 < SILENCE_MS_MAX, "one lost heartbeat must not end a session");
 const _: () = assert!(CONCURRENCY_MAX as usize + URGENT_MAX < HANDS_MAX, "a query must find a free hand");
+const _: () = assert!(LOOK_MS_MAX * 2 < SHARE_SILENCE_MS, "one beat that comes late must not end a session");
 const _: () = assert!(AGENT_PORT_MIN < AGENT_PORT_MAX && AGENT_PORT_MAX < 1024 && MANAGER_PORT < 1024);
