@@ -3,7 +3,7 @@
 //! Called by `main`. Unknown options and values out of bounds are refused at start.
 
 use clap::Parser;
-use doorbell_wire::limits::MANAGER_PORT;
+use doorbell_wire::limits::{LOOK_MS_MAX, MANAGER_PORT};
 use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
 
@@ -31,9 +31,35 @@ pub struct Config {
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log: LevelFilter,
 
+    /// A shared directory (9p, virtiofs) to look into for requests
+    ///
+    /// The manager exports it, read-only. Mount it with cache=none. Needs --receipts.
+    #[arg(long, value_name = "DIR", requires = "receipts")]
+    pub share: Option<PathBuf>,
+
+    /// The shared directory that takes the receipts of what came by --share; the guest writes it
+    #[arg(long, value_name = "DIR", requires = "share")]
+    pub receipts: Option<PathBuf>,
+
+    /// How often to look into the share, 1s to 30s; a ring makes the agent look at once
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = look_every)]
+    pub look_every: u64,
+
+    /// Do not dial: this guest has no vsock device
+    #[arg(long, requires = "share")]
+    pub no_channel: bool,
+
     /// Do not run modprobe; wait until somebody else has loaded the vsock transport
     #[arg(long)]
     pub no_modules: bool,
+}
+
+/// Milliseconds from whole seconds, `5s`.
+fn look_every(text: &str) -> Result<u64, String> {
+    let seconds = text.strip_suffix('s').and_then(|digits| digits.parse::<u64>().ok());
+    let ms =
+        seconds.and_then(|seconds| seconds.checked_mul(1000)).filter(|ms| (1_000..=LOOK_MS_MAX).contains(ms));
+    ms.ok_or_else(|| "expected 1s to 30s".to_owned())
 }
 
 const ABOUT: &str = "Pulls requests from the host over vsock, applies them once, and acknowledges them";
@@ -62,7 +88,7 @@ First start:
 
 Files in the state directory:
   key                 the guest's key; whoever has it is this guest
-  token               what the manager gave at the last welcome; a copy of the guest has a stale one
+  token, token-share  what the manager gave at the last welcome; a copy of the guest has a stale one
   journal             what was started, how it ended, and what the manager has stored of it
   programs/, run/     programs, what runs and its output, until the receipt
 
@@ -101,6 +127,17 @@ mod tests {
         assert!(parse(&["--port", "1024"]).is_err());
         assert!(parse(&["--port", "0"]).is_err());
         assert_eq!(parse(&["--port", "1023"]).unwrap().port, 1023);
+    }
+
+    #[test]
+    fn a_share_needs_its_receipts_and_a_guest_without_channel_needs_a_share() {
+        assert!(parse(&["--share", "/s"]).is_err());
+        assert!(parse(&["--no-channel"]).is_err());
+        let config = parse(&["--share", "/s", "--receipts", "/r", "--no-channel"]).unwrap();
+        assert_eq!((config.look_every, config.no_channel), (5_000, true));
+        for wrong in ["0s", "31s", "5", "5m", "s"] {
+            assert!(parse(&["--look-every", wrong]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use crate::identity::ProofError;
 use doorbell_wire::error::{Malformed, Reason, SessionError};
+use doorbell_wire::ids::RequestId;
 use doorbell_wire::limits::{FRAME_MS_MAX, WRITE_MS_MAX};
 use std::io;
 
@@ -34,6 +35,9 @@ pub enum Ended {
     /// A rule was broken, or the manager said goodbye.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// A request was offered that came by another way and is in hand.
+    #[error("request {0} is in hand already, by another way")]
+    Elsewhere(RequestId),
     /// This agent is to stop.
     #[error("agent stops")]
     Stopped,
@@ -48,7 +52,7 @@ impl Ended {
             Self::HalfFrame => Some(Reason::SILENT),
             Self::Proof(_) => Some(Reason::INTERNAL),
             Self::Session(error) => error.reason(),
-            Self::Stopped => Some(Reason::GOODBYE),
+            Self::Elsewhere(_) | Self::Stopped => Some(Reason::GOODBYE),
         }
     }
 }

@@ -9,10 +9,20 @@ use doorbell_wire::ids::{RequestId, Sequence};
 use doorbell_wire::message::outcome::{Acknowledgement, OutputTotals};
 use doorbell_wire::message::{Offer, Offsets, Output, Progress, Stage, Stream};
 
+/// How the agent and its manager meet. A hand belongs to the way it came by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// A connection over vsock.
+    Channel,
+    /// A shared directory.
+    Share,
+}
+
 /// A request in hand.
 #[derive(Debug)]
 pub(crate) struct Hand {
     pub(crate) request: RequestId,
+    pub(crate) way: Way,
     /// `None` for a query.
     pub(crate) sequence: Option<Sequence>,
     pub(crate) station: Station,
@@ -79,14 +89,17 @@ pub(crate) enum Word {
 
 impl Hand {
     /// A request that was just offered.
-    pub(crate) const fn offered(request: RequestId, sequence: Option<Sequence>) -> Self {
-        Self::new(request, sequence, Station::Offered)
+    pub(crate) fn offered(way: Way, request: RequestId, sequence: Option<Sequence>) -> Self {
+        let mut hand = Self::new(request, sequence, Station::Offered);
+        hand.way = way;
+        hand
     }
 
     /// A request at a station it reached before this connection.
     pub(crate) const fn new(request: RequestId, sequence: Option<Sequence>, station: Station) -> Self {
         let told = Told { started: false, output: Telling::Nothing, input: 0, acknowledged: false };
-        Self { request, sequence, station, started_us: None, input_errno: None, told }
+        let way = Way::Channel;
+        Self { request, way, sequence, station, started_us: None, input_errno: None, told }
     }
 
     /// The connection is gone; gives what outlives it.
@@ -109,6 +122,20 @@ impl Hand {
         };
         self.told = Told { started: true, output: Telling::Asked, input: taken, acknowledged: false };
         (input, taken)
+    }
+
+    /// It came by a way that has no session, and is offered by this one: all of it is told from the beginning. Says
+    /// whether its effect had begun.
+    pub(crate) fn offered_again(&mut self, way: Way) -> bool {
+        self.way = way;
+        self.told =
+            Told { started: false, output: Telling::Nothing, input: self.told.input, acknowledged: false };
+        if let Station::Ended(acknowledgement, _) = &self.station {
+            self.started_us = acknowledgement.ran.map(|ran| ran.started_us);
+            return acknowledgement.ran.is_some();
+        }
+        self.connected();
+        true
     }
 
     /// The manager wants the output from these offsets on; `None` is none of it.

@@ -3,7 +3,9 @@
 //! Called by `link` to answer a greeting and to keep a new token. The key never leaves the state directory;
 //! the manager decides by it alone who was met.
 
-use crate::clock::now;
+mod token;
+
+use crate::hand::Way;
 use crate::state::{StateDir, StateError, io_at, replace};
 use base64ct::{Base64Unpadded, Encoding};
 use doorbell_wire::error::Malformed;
@@ -15,7 +17,7 @@ use sha2::{Digest, Sha256};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use tracing::{info, warn};
+use token::Token;
 
 /// Why the guest has no identity.
 #[derive(Debug, thiserror::Error)]
@@ -53,10 +55,7 @@ pub enum IdentityError {
 /// The guest's key and what goes with it. The key's bytes are wiped when this is dropped.
 pub struct Identity {
     key: SigningKey,
-    token: Option<SessionToken>,
-    token_path: PathBuf,
-    /// When a token that the disk did not take is tried again.
-    unsaved: Option<Tick>,
+    tokens: [Token; 2],
     boot_id: BootId,
 }
 
@@ -72,14 +71,12 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`] when there is no key to prove.
     pub fn open(state: &StateDir) -> Result<Self, IdentityError> {
-        let token_path = state.root().join("token");
-        Ok(Self {
-            key: key(&state.root().join("key"))?,
-            token: token(&token_path)?,
-            token_path,
-            unsaved: None,
-            boot_id: boot_id()?,
-        })
+        let root = state.root();
+        let tokens = [
+            Token::read(Way::Channel, root.join("token"))?,
+            Token::read(Way::Share, root.join("token-share"))?,
+        ];
+        Ok(Self { key: key(&root.join("key"))?, tokens, boot_id: boot_id()? })
     }
 
     /// The public key's fingerprint as OpenSSH writes it, for an operator to compare.
@@ -103,7 +100,7 @@ impl Identity {
     ///
     /// # Errors
     /// [`ProofError`] when there are no random bytes or the claims do not fit.
-    pub fn hello(&self, greeting: &Greeting, about: About) -> Result<Hello, ProofError> {
+    pub fn hello(&self, way: Way, greeting: &Greeting, about: About) -> Result<Hello, ProofError> {
         let mut nonce = [0; Nonce::LEN];
         getrandom::fill(&mut nonce).map_err(ProofError::NoRandom)?;
         let claims = Claims {
@@ -113,35 +110,30 @@ impl Identity {
             boot_id: self.boot_id,
             // Linux shows the hypervisor's generation id to no program.
             generation: None,
-            token: self.token,
+            token: self.tokens.iter().find(|token| token.way == way).and_then(|token| token.token),
             capabilities: about.capabilities,
             agent: about.agent,
             sequence_max: about.sequence_max,
             clock_us: about.clock_us,
         };
-        let proof = self.key.sign(&transcript(greeting, &claims)?);
-        Ok(Hello { claims, proof: Signature::new(proof.to_bytes()) })
+        let proof = self.sign(&transcript(greeting, &claims)?);
+        Ok(Hello { claims, proof })
     }
 
     /// Keeps the token of a welcome. Until it can be put on disk it holds for this run of the agent.
-    pub fn keep(&mut self, token: SessionToken) {
-        self.token = Some(token);
-        self.unsaved = None;
-        if let Err(error) = replace(&self.token_path, token.as_bytes()) {
-            let path = self.token_path.display();
-            warn!(%path, %error, "the session token is not on disk; until it is, a restart of the agent will be fenced");
-            self.unsaved = Some(now().after(TRY_MS));
-        }
+    pub fn keep(&mut self, way: Way, token: SessionToken) {
+        self.tokens.iter_mut().filter(|kept| kept.way == way).for_each(|kept| kept.keep(token));
     }
 
     /// Tries once in a while to save a token that the disk did not take.
     pub fn tend(&mut self, now: Tick) {
-        let Some(token) = self.token.filter(|_| self.unsaved.is_some_and(|at| now >= at)) else { return };
-        let saved = replace(&self.token_path, token.as_bytes()).is_ok();
-        self.unsaved = (!saved).then(|| now.after(TRY_MS));
-        if saved {
-            info!("the session token is on disk");
-        }
+        self.tokens.iter_mut().for_each(|token| token.tend(now));
+    }
+
+    /// The key's signature.
+    #[must_use]
+    pub fn sign(&self, bytes: &[u8]) -> Signature {
+        Signature::new(self.key.sign(bytes).to_bytes())
     }
 }
 
@@ -200,29 +192,12 @@ fn new_key(path: &Path) -> Result<SigningKey, IdentityError> {
     Ok(key)
 }
 
-fn token(path: &Path) -> Result<Option<SessionToken>, StateError> {
-    match std::fs::read(path) {
-        Ok(bytes) => {
-            let token = SessionToken::try_from(bytes.as_slice()).ok();
-            if token.is_none() {
-                warn!(path = %path.display(), bytes = bytes.len(), "the session token is damaged; the manager will fence this guest");
-            }
-            Ok(token)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => io_at("read", path, Err(error)),
-    }
-}
-
 fn boot_id() -> Result<BootId, IdentityError> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
     let got = io_at("read", path, std::fs::read_to_string(path))?;
     let digits: String = got.trim().chars().filter(|&c| c != '-').collect();
     digits.parse().map_err(|_| IdentityError::NoBootId { got: got.trim().to_owned() })
 }
-
-/// Milliseconds between tries to save a token.
-const TRY_MS: u64 = 5_000;
 
 #[cfg(test)]
 mod tests {
@@ -253,7 +228,7 @@ mod tests {
         let second = Identity::open(&state).unwrap();
         assert_eq!(first.fingerprint(), second.fingerprint());
         assert_eq!(state.root().join("key").metadata().unwrap().mode() & 0o777, 0o600);
-        let hello = second.hello(&greeting(), about()).unwrap();
+        let hello = second.hello(Way::Channel, &greeting(), about()).unwrap();
         let key = VerifyingKey::from_bytes(hello.claims.public_key.as_bytes()).unwrap();
         let said = transcript(&greeting(), &hello.claims).unwrap();
         let proof = ed25519_dalek::Signature::from_bytes(hello.proof.as_bytes());
@@ -267,9 +242,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let identity = Identity {
             key: SigningKey::from_bytes(&[1; 32]),
-            token: None,
-            token_path: dir.path().join("token"),
-            unsaved: None,
+            tokens: [Way::Channel, Way::Share].map(|way| Token::none(way, dir.path().join("token"))),
             boot_id: BootId::new([0; 16]),
         };
         // ssh-keygen -lf of the public key of the seed of 32 bytes 01.
@@ -280,10 +253,12 @@ mod tests {
     fn a_token_survives_a_restart_and_is_not_shown() {
         let (_dir, state) = state();
         let mut identity = Identity::open(&state).unwrap();
-        assert_eq!(identity.hello(&greeting(), about()).unwrap().claims.token, None);
-        identity.keep(SessionToken::new([5; 32]));
+        assert_eq!(identity.hello(Way::Channel, &greeting(), about()).unwrap().claims.token, None);
+        identity.keep(Way::Channel, SessionToken::new([5; 32]));
         let again = Identity::open(&state).unwrap();
-        let claims = again.hello(&greeting(), about()).unwrap().claims;
+        let by = |way| again.hello(way, &greeting(), about()).unwrap().claims;
+        let claims = by(Way::Channel);
+        assert_eq!(by(Way::Share).token, None, "each way has its own");
         assert_eq!(claims.token, Some(SessionToken::new([5; 32])));
         assert!(!format!("{again:?}{claims:?}").contains("5, 5"));
     }

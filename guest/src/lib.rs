@@ -23,6 +23,7 @@ pub mod modules;
 pub mod pull;
 pub mod retry;
 pub mod serve;
+pub mod share;
 pub mod spool;
 pub mod state;
 pub mod supervise;

@@ -7,12 +7,12 @@
 use crate::ended::Ended;
 use crate::hand::Word;
 use crate::lanes::Lanes;
-use crate::pull::Agent;
+use crate::pull::{Agent, Way};
 use doorbell_wire::error::Reason;
 use doorbell_wire::frame::Deframer;
 use doorbell_wire::ids::Tick;
 use doorbell_wire::limits::FRAME_MS_MAX;
-use doorbell_wire::message::{FromGuest, FromHost};
+use doorbell_wire::message::{FromGuest, FromHost, Kind};
 use doorbell_wire::session::guest::{Guest, Owed};
 use nix::poll::{PollFd, PollFlags};
 use std::io::{self, Read, Write};
@@ -23,26 +23,36 @@ use tracing::info;
 #[derive(Debug)]
 pub struct Link<S> {
     stream: S,
+    way: Way,
     session: Option<Guest>,
     deframer: Deframer,
     lanes: Lanes,
     frame_since: Option<Tick>,
     wake: Tick,
     welcomed: bool,
+    rung: bool,
 }
 
 impl<S: AsFd + Read + Write> Link<S> {
     /// A session on a non-blocking stream that has just been connected.
     #[must_use]
     pub fn new(stream: S, now: Tick) -> Self {
+        Self::of(Way::Channel, stream, now)
+    }
+
+    /// The same, for requests of this way.
+    #[must_use]
+    pub fn of(way: Way, stream: S, now: Tick) -> Self {
         Self {
             stream,
+            way,
             session: Some(Guest::connected(now)),
             deframer: Deframer::new(),
             lanes: Lanes::default(),
             frame_since: None,
             wake: now,
             welcomed: false,
+            rung: false,
         }
     }
 
@@ -50,6 +60,11 @@ impl<S: AsFd + Read + Write> Link<S> {
     #[must_use]
     pub const fn welcomed(&self) -> bool {
         self.welcomed
+    }
+
+    /// Whether the manager has rung since this was asked last.
+    pub const fn take_ring(&mut self) -> bool {
+        std::mem::replace(&mut self.rung, false)
     }
 
     /// What the event loop has to watch.
@@ -108,6 +123,7 @@ impl<S: AsFd + Read + Write> Link<S> {
         let mut bytes = buffer.get(..count).unwrap_or_default();
         while let Some(frame) = self.deframer.next(&mut bytes)? {
             self.frame_since = None;
+            self.rung |= frame.kind == Kind::Ring;
             session = session.receive(now, FromHost::from_frame(&frame)?)?;
             session = self.drain(session, now, agent)?;
         }
@@ -134,7 +150,7 @@ impl<S: AsFd + Read + Write> Link<S> {
     /// What the requests in hand have to say: stations, output while there is credit, acknowledgements.
     fn send_work(&mut self, mut session: Guest, now: Tick, agent: &mut Agent) -> Result<Guest, Ended> {
         while let Some(word) =
-            agent.next_word(&session, self.lanes.has_bulk_room(), self.lanes.bulk_is_empty())
+            agent.next_word(self.way, &session, self.lanes.has_bulk_room(), self.lanes.bulk_is_empty())
         {
             session = match word {
                 Word::Started(progress) => session.progress(progress)?,
@@ -170,10 +186,10 @@ impl<S: AsFd + Read + Write> Link<S> {
                 | Owed::Cancel(_)
                 | Owed::Forget(_)) => {
                     if let Owed::Welcomed(_) = owed {
-                        info!("connected");
+                        info!(way = ?self.way, "connected");
                         self.welcomed = true;
                     }
-                    agent.owed(session, now, owed)?
+                    agent.owed(self.way, session, now, owed)?
                 }
             }
         }
@@ -200,4 +216,4 @@ impl<S> Link<S> {
 const READ_LEN: usize = 64 * 1024;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

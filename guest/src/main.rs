@@ -9,8 +9,9 @@ use doorbell_agent::config::Config;
 use doorbell_agent::identity::{Identity, IdentityError};
 use doorbell_agent::journal::{Journal, JournalError};
 use doorbell_agent::modules::Modules;
-use doorbell_agent::pull::Agent;
-use doorbell_agent::serve::{Dialer, run, with_source};
+use doorbell_agent::pull::{Agent, Way};
+use doorbell_agent::serve::{Crew, Dialer, run, with_source};
+use doorbell_agent::share::Share;
 use doorbell_agent::state::{StateDir, StateError};
 use doorbell_agent::{EXIT_KERNEL, EXIT_STATE};
 use nix::errno::Errno;
@@ -52,8 +53,15 @@ fn serve(config: &Config) -> Result<(), Fault> {
         "doorbell-agent starts"
     );
     let mut agent = Agent::resume(state, identity, journal, cgroups);
+    let share = config.share.as_ref().zip(config.receipts.as_ref());
+    let share = share.map(|(share, receipts)| Share::new(share, receipts, config.look_every));
+    if share.is_some() {
+        // Where there is a share, the manager offers there what is durable.
+        agent.present_by(Way::Share);
+    }
+    let dialer = || Dialer::new(config.port, Modules::new(!config.no_modules));
     tell_systemd(sd_notify::NotifyState::Ready);
-    let served = run(&mut agent, Dialer::new(config.port, Modules::new(!config.no_modules)), &stop);
+    let served = run(&mut Crew { agent, share }, (!config.no_channel).then(dialer), &stop);
     tell_systemd(sd_notify::NotifyState::Stopping);
     served.map_err(Fault::Wait)
 }

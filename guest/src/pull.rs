@@ -18,6 +18,7 @@ use crate::clock;
 use crate::decide::{Decision, decide};
 use crate::ended::Ended;
 use crate::fetch::Fetches;
+pub use crate::hand::Way;
 use crate::hand::{Detached, Hand, Station, Word};
 use crate::identity::{About, Identity, ProofError};
 use crate::journal::Journal;
@@ -26,7 +27,7 @@ use crate::state::StateDir;
 use crate::supervise::Sight;
 use doorbell_wire::error::SessionError;
 use doorbell_wire::handshake::choose_version;
-use doorbell_wire::ids::{RequestId, ShortText, Tick};
+use doorbell_wire::ids::{RequestId, ShortText, Signature, Tick};
 use doorbell_wire::message::outcome::{Outcome, Refusal};
 use doorbell_wire::message::{Capabilities, Greeting, Hello, Input, Offer, Progress, Stage};
 use doorbell_wire::session::guest::{Guest, Owed};
@@ -42,6 +43,8 @@ pub struct Agent {
     cgroups: Option<Cgroups>,
     fetches: Fetches,
     hands: Vec<Hand>,
+    /// The ways that have a session.
+    open: Vec<Way>,
     turn: usize,
 }
 
@@ -86,21 +89,22 @@ impl Agent {
         }
     }
 
-    /// Does what the session owes.
+    /// Does what a session of this way owes.
     ///
     /// # Errors
     /// [`Ended`] when the session cannot go on.
-    pub fn owed(&mut self, session: Guest, now: Tick, owed: Owed) -> Result<Guest, Ended> {
+    pub fn owed(&mut self, way: Way, session: Guest, now: Tick, owed: Owed) -> Result<Guest, Ended> {
         match owed {
             Owed::Introduce(greeting) => {
-                let hello = self.hello(&greeting)?;
+                let hello = self.hello(way, &greeting)?;
                 return Ok(session.introduce(hello)?);
             }
             Owed::Welcomed(welcome) => {
-                self.identity.keep(welcome.token);
-                return Ok(self.present(session)?);
+                self.identity.keep(way, welcome.token);
+                self.open.push(way);
+                return Ok(self.present(way, session)?);
             }
-            Owed::Offered(offer) => return Ok(self.offered(session, now, offer)?),
+            Owed::Offered(offer) => return self.offered(way, session, now, offer),
             Owed::Stage(chunk) => return Ok(self.stage(session, &chunk)?),
             Owed::Attached(request, from) => {
                 if let Some(hand) = self.hand(request) {
@@ -123,12 +127,18 @@ impl Agent {
     }
 
     /// The next thing to say on this session. Requests take turns: none keeps the others' output from going.
-    pub(crate) fn next_word(&mut self, session: &Guest, has_room: bool, quiet: bool) -> Option<Word> {
+    pub(crate) fn next_word(
+        &mut self,
+        way: Way,
+        session: &Guest,
+        has_room: bool,
+        quiet: bool,
+    ) -> Option<Word> {
         let count = self.hands.len();
         for step in 0..count {
             let at = self.turn.saturating_add(step).checked_rem(count)?;
             let hand = self.hands.get_mut(at)?;
-            if !session.has_in_hand(hand.request) {
+            if hand.way != way || !session.has_in_hand(hand.request) {
                 continue;
             }
             let room = if has_room { session.output_room(hand.request) } else { 0 };
@@ -140,9 +150,14 @@ impl Agent {
         None
     }
 
-    /// The connection is gone.
-    pub fn detached(&mut self) {
+    /// The session of this way is over.
+    pub fn detached(&mut self, way: Way) {
+        self.open.retain(|open| *open != way);
         for hand in std::mem::take(&mut self.hands) {
+            if hand.way != way {
+                self.hands.push(hand);
+                continue;
+            }
             match hand.detached() {
                 Detached::Kept(hand) => self.hands.push(*hand),
                 Detached::Half(staging) => self.fetches.keep(*staging),
@@ -151,7 +166,17 @@ impl Agent {
         }
     }
 
-    fn hello(&self, greeting: &Greeting) -> Result<Hello, Ended> {
+    /// The signature of the guest's key.
+    pub(crate) fn sign(&self, bytes: &[u8]) -> Signature {
+        self.identity.sign(bytes)
+    }
+
+    /// What an earlier run of the agent left is presented by this way.
+    pub fn present_by(&mut self, way: Way) {
+        self.hands.iter_mut().for_each(|hand| hand.way = way);
+    }
+
+    pub(crate) fn hello(&self, way: Way, greeting: &Greeting) -> Result<Hello, Ended> {
         let version = choose_version(greeting).map_err(SessionError::from)?;
         let agent = ShortText::try_from(env!("CARGO_PKG_VERSION").to_owned());
         let about = About {
@@ -161,21 +186,24 @@ impl Agent {
             sequence_max: self.journal.history().sequence_max(),
             clock_us: clock::now_us(),
         };
-        Ok(self.identity.hello(greeting, about)?)
+        Ok(self.identity.hello(way, greeting, about)?)
     }
 
     /// Requests that an earlier session left come before anything new.
-    fn present(&mut self, mut session: Guest) -> Result<Guest, SessionError> {
-        for hand in &mut self.hands {
+    fn present(&mut self, way: Way, mut session: Guest) -> Result<Guest, SessionError> {
+        for hand in self.hands.iter_mut().filter(|hand| hand.way == way) {
             let (input, taken) = hand.presented();
             session = session.attach(hand.request, input, taken)?;
         }
         session.pull()
     }
 
-    fn offered(&mut self, session: Guest, now: Tick, offer: Box<Offer>) -> Result<Guest, SessionError> {
+    fn offered(&mut self, way: Way, session: Guest, now: Tick, offer: Box<Offer>) -> Result<Guest, Ended> {
         let request = offer.request;
-        self.hands.push(Hand::offered(request, offer.sequence));
+        if self.hand(request).is_some() {
+            return self.offered_elsewhere(way, session, request);
+        }
+        self.hands.push(Hand::offered(way, request, offer.sequence));
         match offer.sequence {
             Some(sequence) => {
                 info!(%request, action = offer.action.name(), sequence = u64::from(sequence), "pulled");
@@ -189,8 +217,8 @@ impl Agent {
                 self.ended(request, query(&offer.action));
                 Ok(session)
             }
-            Decision::Begin(sequence) => self.fetch(session, now, offer, sequence),
-            Decision::Repeat(acknowledgement) => self.repeat(session, *acknowledgement),
+            Decision::Begin(sequence) => Ok(self.fetch(session, now, offer, sequence)?),
+            Decision::Repeat(acknowledgement) => Ok(self.repeat(session, *acknowledgement)?),
             Decision::Interrupted => {
                 self.end_left_over(request);
                 self.end(request, Outcome::Interrupted);
@@ -201,6 +229,16 @@ impl Agent {
                 Ok(session)
             }
         }
+    }
+
+    /// It is in hand by the other way, so the journal must not decide: it has the start and cannot have the end. Where
+    /// that way has no session, it goes on by this one.
+    fn offered_elsewhere(&mut self, way: Way, session: Guest, request: RequestId) -> Result<Guest, Ended> {
+        let open = self.open.clone();
+        let taken = self.hand(request).filter(|hand| hand.way != way && !open.contains(&hand.way));
+        let has_started = taken.ok_or(Ended::Elsewhere(request))?.offered_again(way);
+        info!(%request, ?way, "in hand by another way, and goes on by this one");
+        if has_started { Ok(session.apply(request)?) } else { Ok(session) }
     }
 
     /// Input that the disk does not take would be missing in the middle, so its program is ended.
@@ -241,6 +279,10 @@ impl Agent {
 
 #[cfg(test)]
 impl Agent {
+    pub(crate) fn is_idle(&self) -> bool {
+        self.hands.is_empty()
+    }
+
     /// As if the disk refused the journal, until the file that this gives is gone.
     pub(crate) fn break_journal(&mut self, errno: nix::errno::Errno) -> std::path::PathBuf {
         self.journal.break_it(errno);

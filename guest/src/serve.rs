@@ -1,15 +1,16 @@
 //! The event loop: dial, serve the connection, dial again, until told to stop.
 //!
-//! Called by `main`; tests call [`drive`] with a stream of their own. What is in hand is looked after at
-//! every wake-up, with a connection or without.
+//! Called by `main`. What is in hand is looked after at every wake-up, with a connection or without, and so is the
+//! share, where there is one: a ring makes the agent look into it at once.
 
 use crate::clock::now;
 use crate::dial::{Dial, DialError, source_port};
 use crate::ended::Ended;
 use crate::link::Link;
 use crate::modules::Modules;
-use crate::pull::Agent;
+use crate::pull::{Agent, Way};
 use crate::retry::Retry;
+use crate::share::Share;
 use crate::wait::until;
 use doorbell_wire::ids::Tick;
 use nix::errno::Errno;
@@ -37,29 +38,72 @@ impl Dialer {
     }
 }
 
-/// Serves until `stop` is readable.
+/// The agent, and the share it looks into beside its connection.
+#[derive(Debug)]
+pub struct Crew {
+    /// The agent.
+    pub agent: Agent,
+    /// The share, if there is one.
+    pub share: Option<Share>,
+}
+
+impl Crew {
+    /// Looks after what runs and into the share.
+    fn step(&mut self) {
+        self.agent.step();
+        if let Some(share) = &mut self.share {
+            share.turn(now(), &mut self.agent);
+        }
+    }
+
+    /// The manager rang: there may be something in the share.
+    fn rung(&mut self) {
+        if let Some(share) = &mut self.share {
+            share.look_now();
+            share.turn(now(), &mut self.agent);
+        }
+    }
+
+    /// The agent stops.
+    fn stop(&mut self) {
+        if let Some(share) = &mut self.share {
+            share.leave(&mut self.agent);
+        }
+    }
+}
+
+/// Serves until `stop` is readable; without a dialer by the share alone.
 ///
 /// # Errors
 /// The kernel's refusal to wait, which leaves nothing to go on with.
-pub fn run(agent: &mut Agent, mut dialer: Dialer, stop: &impl AsFd) -> Result<(), Errno> {
+pub fn run(crew: &mut Crew, dialer: Option<Dialer>, stop: &impl AsFd) -> Result<(), Errno> {
+    let served = match dialer {
+        Some(dialer) => channel(crew, dialer, stop),
+        None => pause(crew, stop, Tick(u64::MAX)).map(drop),
+    };
+    crew.stop();
+    served
+}
+
+fn channel(crew: &mut Crew, mut dialer: Dialer, stop: &impl AsFd) -> Result<(), Errno> {
     let mut retry = Retry::begin(now());
     loop {
-        let Some(stream) = dial(agent, &mut dialer, &mut retry, stop)? else { return Ok(()) };
+        let Some(stream) = dial(crew, &mut dialer, &mut retry, stop)? else { return Ok(()) };
         let from = dialer.last;
         debug!(port = dialer.port, from, "answered");
         let mut link = Link::new(stream, now());
-        let ended = drive(&mut link, agent, stop)?;
+        let ended = drive(&mut link, crew, stop)?;
         if link.welcomed() {
             retry = Retry::begin(now());
             dialer.told = None;
         }
         link.close(now(), ended.reason());
-        agent.detached();
+        crew.agent.detached(Way::Channel);
         if let Ended::Stopped = ended {
             return Ok(());
         }
         dialer.tell(&ended, "disconnected");
-        if pause(agent, stop, retry.next(now(), chance()))? {
+        if pause(crew, stop, retry.next(now(), chance()))? {
             return Ok(());
         }
     }
@@ -69,18 +113,20 @@ pub fn run(agent: &mut Agent, mut dialer: Dialer, stop: &impl AsFd) -> Result<()
 ///
 /// # Errors
 /// The kernel's refusal to wait.
-pub fn drive<S: AsFd + Read + Write>(
+fn drive<S: AsFd + Read + Write>(
     link: &mut Link<S>,
-    agent: &mut Agent,
+    crew: &mut Crew,
     stop: &impl AsFd,
 ) -> Result<Ended, Errno> {
     loop {
-        let now = now();
-        agent.step();
-        if let Err(ended) = link.turn(now, agent) {
+        crew.step();
+        if let Err(ended) = link.turn(now(), &mut crew.agent) {
             return Ok(ended);
         }
-        if wait(agent, stop, Some(link.watched()), link.due())? {
+        if link.take_ring() {
+            crew.rung();
+        }
+        if wait(crew, stop, Some(link.watched()), link.due())? {
             return Ok(Ended::Stopped);
         }
     }
@@ -88,19 +134,19 @@ pub fn drive<S: AsFd + Read + Write>(
 
 /// Dials until there is a connection; `None` when told to stop.
 fn dial(
-    agent: &mut Agent,
+    crew: &mut Crew,
     dialer: &mut Dialer,
     retry: &mut Retry,
     stop: &impl AsFd,
 ) -> Result<Option<VsockStream>, Errno> {
     loop {
         if !dialer.modules.ready() {
-            if pause(agent, stop, now().after(TRANSPORT_MS))? {
+            if pause(crew, stop, now().after(TRANSPORT_MS))? {
                 return Ok(None);
             }
             continue;
         }
-        match attempt(agent, dialer, stop)? {
+        match attempt(crew, dialer, stop)? {
             Attempt::Connected(stream) => return Ok(Some(stream)),
             Attempt::Stopped => return Ok(None),
             Attempt::Failed(error) => {
@@ -110,7 +156,7 @@ fn dial(
                 dialer.tell(&error, "the manager cannot be reached");
             }
         }
-        if pause(agent, stop, retry.next(now(), chance()))? {
+        if pause(crew, stop, retry.next(now(), chance()))? {
             return Ok(None);
         }
     }
@@ -122,7 +168,7 @@ enum Attempt {
     Stopped,
 }
 
-fn attempt(agent: &mut Agent, dialer: &mut Dialer, stop: &impl AsFd) -> Result<Attempt, Errno> {
+fn attempt(crew: &mut Crew, dialer: &mut Dialer, stop: &impl AsFd) -> Result<Attempt, Errno> {
     let from = source_port(chance(), dialer.last);
     dialer.last = Some(from);
     let mut dial = match Dial::begin(dialer.port, from, now()) {
@@ -130,10 +176,10 @@ fn attempt(agent: &mut Agent, dialer: &mut Dialer, stop: &impl AsFd) -> Result<A
         Err(error) => return Ok(Attempt::Failed(error)),
     };
     loop {
-        if wait(agent, stop, Some(dial.watched()), dial.deadline)? {
+        if wait(crew, stop, Some(dial.watched()), dial.deadline)? {
             return Ok(Attempt::Stopped);
         }
-        agent.step();
+        crew.step();
         dial = match dial.finish(now()) {
             Ok(Ok(stream)) => return Ok(Attempt::Connected(stream)),
             Ok(Err(dial)) => dial,
@@ -143,21 +189,23 @@ fn attempt(agent: &mut Agent, dialer: &mut Dialer, stop: &impl AsFd) -> Result<A
 }
 
 /// Looks after what is in hand until `end`; true when told to stop.
-fn pause(agent: &mut Agent, stop: &impl AsFd, end: Tick) -> Result<bool, Errno> {
+fn pause(crew: &mut Crew, stop: &impl AsFd, end: Tick) -> Result<bool, Errno> {
     while now() < end {
-        if wait(agent, stop, None, end)? {
+        if wait(crew, stop, None, end)? {
             return Ok(true);
         }
-        agent.step();
+        crew.step();
     }
     Ok(false)
 }
 
 /// One wait for everything there is; true when told to stop.
-fn wait(agent: &Agent, stop: &impl AsFd, channel: Option<PollFd<'_>>, due: Tick) -> Result<bool, Errno> {
+fn wait(crew: &Crew, stop: &impl AsFd, channel: Option<PollFd<'_>>, due: Tick) -> Result<bool, Errno> {
     let mut fds = vec![PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
     fds.extend(channel);
-    fds.extend(agent.watched());
+    fds.extend(crew.agent.watched());
+    fds.extend(crew.share.iter().flat_map(Share::watched));
+    let due = crew.share.as_ref().map_or(due, |share| due.min(share.due()));
     until(&mut fds, due)?;
     Ok(fds.first().and_then(PollFd::any).unwrap_or(false))
 }

@@ -1,7 +1,7 @@
 //! The link against a scripted manager over a socket pair, with real programs.
 
 mod hostile;
-mod manager;
+pub(crate) mod manager;
 mod programs;
-mod rig;
+pub(crate) mod rig;
 mod sessions;

@@ -9,7 +9,7 @@ use crate::ended::Ended;
 use crate::identity::Identity;
 use crate::journal::Journal;
 use crate::link::Link;
-use crate::pull::Agent;
+use crate::pull::{Agent, Way};
 use crate::state::StateDir;
 use doorbell_wire::ids::{Digest, RequestId};
 use doorbell_wire::message::Offer;
@@ -36,7 +36,7 @@ impl Rig {
     }
 
     pub(crate) fn with_cgroups(script: Script, cgroups: Option<Cgroups>) -> Self {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let dir = tempfile::tempdir().unwrap();
         let agent = agent(dir.path(), cgroups);
         let (link, manager) = pair(script);
@@ -45,7 +45,7 @@ impl Rig {
 
     /// The connection is lost and there is another one; the manager begins anew with this script.
     pub(crate) fn reconnect(&mut self, script: Script) {
-        self.agent.detached();
+        self.agent.detached(Way::Channel);
         (self.link, self.manager) = pair(script);
     }
 
@@ -113,10 +113,15 @@ fn agent(dir: &Path, cgroups: Option<Cgroups>) -> Agent {
     Agent::resume(state, identity, journal, cgroups)
 }
 
-fn pair(script: Script) -> (Link<UnixStream>, Manager) {
+pub(crate) fn pair(script: Script) -> (Link<UnixStream>, Manager) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     (Link::new(ours, now()), Manager::new(theirs, now(), script))
+}
+
+/// While this is held, no other test starts a program.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Random, so that a process of one test is never taken for another's.
