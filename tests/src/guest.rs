@@ -20,6 +20,10 @@ pub struct Machine {
     pub image: Image,
     /// Whether it has a NIC.
     pub nic: bool,
+    /// The directory above the share and its receipts, if it has one.
+    pub share: Option<PathBuf>,
+    /// Whether it has a vsock device.
+    pub vsock: bool,
     /// More words for the kernel command line.
     pub append: String,
     /// MiB of the disk with the agent's state, where the usual one is too small.
@@ -28,7 +32,14 @@ pub struct Machine {
 
 impl Default for Machine {
     fn default() -> Self {
-        Self { image: Image::Plain, nic: true, append: String::new(), disk_mib: None }
+        Self {
+            image: Image::Plain,
+            nic: true,
+            share: None,
+            vsock: true,
+            append: String::new(),
+            disk_mib: None,
+        }
     }
 }
 
@@ -51,6 +62,12 @@ impl Guest {
         let mut arguments: Vec<PathBuf> = vec!["--image".into(), machine.image.directory().into()];
         arguments.extend(["--dir".into(), directory.clone(), "--name".into(), name.into()]);
         arguments.extend(["--nic".into(), if machine.nic { "user" } else { "none" }.into()]);
+        if let Some(share) = &machine.share {
+            arguments.extend(["--share".into(), share.clone()]);
+        }
+        if !machine.vsock {
+            arguments.extend(["--transport".into(), "none".into()]);
+        }
         if let Some(mib) = machine.disk_mib {
             arguments.extend(["--state".into(), disk(&directory, mib)]);
         }

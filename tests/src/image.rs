@@ -18,6 +18,8 @@ pub enum Image {
     Sockets,
     /// An nftables rule set that drops every packet, loaded before the agent starts.
     DropsEverything,
+    /// Another kernel, which has 9p, for a guest with a share.
+    Share,
     /// No initramfs alone but Debian 13 on a disk: systemd, its agent's unit, a user `tenant`, `su`.
     Debian13,
 }
@@ -30,6 +32,7 @@ impl Image {
             Self::Plain => (&PLAIN, plain),
             Self::Sockets => (&SOCKETS, sockets),
             Self::DropsEverything => (&DROPS, drops_everything),
+            Self::Share => (&SHARE, share),
             Self::Debian13 => (&DEBIAN13, debian13),
         };
         slot.get_or_init(make)
@@ -63,6 +66,10 @@ fn drops_everything() -> PathBuf {
     image("drops", &["--with-nft"], |overlay| {
         hook(overlay, &format!("/usr/sbin/nft -f - <<'END'\n{DROP_EVERYTHING}END"));
     })
+}
+
+fn share() -> PathBuf {
+    image("share", &["--with-9p"], |_| {})
 }
 
 fn debian13() -> PathBuf {
@@ -134,3 +141,4 @@ static PLAIN: OnceLock<PathBuf> = OnceLock::new();
 static SOCKETS: OnceLock<PathBuf> = OnceLock::new();
 static DEBIAN13: OnceLock<PathBuf> = OnceLock::new();
 static DROPS: OnceLock<PathBuf> = OnceLock::new();
+static SHARE: OnceLock<PathBuf> = OnceLock::new();
