@@ -7,6 +7,7 @@
 mod bulk;
 mod calls;
 mod state;
+mod still;
 
 use super::{InputBook, ReceiveWindow, SendCredit, in_order};
 use crate::error::{Misbehaved, SessionError, Silent};
@@ -53,6 +54,7 @@ pub struct Host {
     accepted: Tick,
     heard: Tick,
     next_ping: Tick,
+    still_since: Option<Tick>,
     pings: u64,
     answered: u64,
     chunks: SendCredit,
@@ -72,6 +74,7 @@ impl Host {
             accepted: now,
             heard: now,
             next_ping: now.after(HEARTBEAT_MS),
+            still_since: None,
             pings: 0,
             answered: 0,
             chunks: SendCredit::full(),
@@ -108,14 +111,15 @@ impl Host {
     /// # Errors
     /// [`Silent`] when the guest has missed one.
     pub fn expire(mut self, now: Tick) -> Result<Self, SessionError> {
+        if self.is_suspended() {
+            return Ok(self);
+        }
         let (deadline, ms) = self.deadline();
         if now >= deadline {
             return Err(Silent { state: self.state.name(), ms }.into());
         }
         if self.is_open() && now >= self.next_ping {
-            self.next_ping = now.after(HEARTBEAT_MS);
-            self.pings = self.pings.saturating_add(1);
-            self.out.push_back(Owed::Send(FromHost::Ping(self.pings)));
+            self.ping(now);
             // A ring that was lost on the way costs a heartbeat and not the rest of the session.
             if self.rung && self.state == State::Quiet {
                 self.out.push_back(Owed::Send(FromHost::Ring));
@@ -126,10 +130,7 @@ impl Host {
 
     /// What is owed next; [`Owed::Wait`] when nothing is.
     pub fn poll(&mut self) -> Owed {
-        self.out.pop_front().unwrap_or_else(|| {
-            let deadline = self.deadline().0;
-            Owed::Wait(if self.is_open() { deadline.min(self.next_ping) } else { deadline })
-        })
+        self.out.pop_front().unwrap_or_else(|| Owed::Wait(self.wakes()))
     }
 
     /// When the guest was last heard of.
@@ -232,6 +233,15 @@ impl Host {
         }
         self.answered = number;
         Ok(())
+    }
+
+    fn wakes(&self) -> Tick {
+        let deadline = self.deadline().0;
+        match (self.is_suspended(), self.is_open()) {
+            (true, _) => Tick(u64::MAX),
+            (false, true) => deadline.min(self.next_ping),
+            (false, false) => deadline,
+        }
     }
 
     fn deadline(&self) -> (Tick, u64) {
