@@ -50,7 +50,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             // Nobody wants it: the credit goes back, and nothing is said to be stored.
             return Ok(session.spooled(request, stream, offset, count)?);
         };
-        self.manager.outputs.append(request, stream, offset, bytes, held.output_max).await?;
+        let at = offset.saturating_add(held.base.of(stream));
+        self.manager.outputs.append(request, stream, at, bytes, held.output_max).await?;
         self.manager.events.output(request);
         Ok(session.spooled(request, stream, offset.saturating_add(u64::from(count)), count)?)
     }

@@ -9,13 +9,14 @@ mod calls;
 mod state;
 mod still;
 
+use super::guest::EARLIER_VERSION;
 use super::{InputBook, ReceiveWindow, SendCredit, in_order};
 use crate::error::{Misbehaved, SessionError, Silent};
 use crate::handshake::check_version;
 use crate::ids::{RequestId, Tick};
-use crate::limits::{HANDS_MAX, HANDSHAKE_MS_MAX, HEARTBEAT_MS, OUTPUT_LEN_MAX, SILENCE_MS_MAX};
+use crate::limits::{HANDS_MAX, HANDSHAKE_MS_MAX, HEARTBEAT_MS, OUTPUT_LEN_MAX, SILENCE_MS_MAX, VERSION_MIN};
 use crate::message::outcome::Acknowledgement;
-use crate::message::{Attach, FromGuest, FromHost, Greeting, Hello, Offsets, Output, Progress, Stage};
+use crate::message::{Attach, FromGuest, FromHost, Greeting, Hello, Offsets, Output, Polls, Progress, Stage};
 use state::{At, Hand, State};
 use std::collections::VecDeque;
 
@@ -26,6 +27,8 @@ pub enum Owed {
     Send(FromHost),
     /// Check the proof against the greeting and call [`Host::welcome`], or close.
     Judge(Box<Hello>),
+    /// The guest closes when nothing waits, and comes back on a timer.
+    Polls(Polls),
     /// Look for the next request and call [`Host::offer`] or [`Host::nothing`].
     Pulled,
     /// The guest still has this request in hand: call [`Host::attached`]. That the manager has as much of its
@@ -49,6 +52,7 @@ pub enum Owed {
 #[derive(Debug)]
 pub struct Host {
     state: State,
+    version: u16,
     hands: Vec<Hand>,
     rung: bool,
     accepted: Tick,
@@ -69,6 +73,7 @@ impl Host {
     pub fn accepted(now: Tick, greeting: Greeting) -> Self {
         Self {
             state: State::Greeted,
+            version: VERSION_MIN,
             hands: Vec::new(),
             rung: false,
             accepted: now,
@@ -91,14 +96,19 @@ impl Host {
     pub fn receive(mut self, now: Tick, message: FromGuest) -> Result<Self, SessionError> {
         self.drained("receive")?;
         self.heard = now;
+        if message.kind().since() > self.version {
+            return Err(unexpected(&message, EARLIER_VERSION));
+        }
         match (self.state, message) {
             (_, FromGuest::GuestBye(reason)) => return Err(SessionError::Ended(reason)),
             (State::Greeted, FromGuest::Hello(hello)) => {
                 check_version(hello.claims.version)?;
+                self.version = hello.claims.version;
                 self.state = State::Judging;
                 self.out.push_back(Owed::Judge(hello));
             }
             (State::Settling, FromGuest::Attach(attach)) => self.attach(attach)?,
+            (State::Settling, FromGuest::Polls(polls)) => self.out.push_back(Owed::Polls(polls)),
             (State::Settling | State::Quiet, FromGuest::Pull) => self.pulled()?,
             (state, message) if state.is_open() => self.receive_open(message)?,
             (state, message) => return Err(unexpected(&message, state.name())),
@@ -145,6 +155,12 @@ impl Host {
         self.state.is_open()
     }
 
+    /// The protocol version of this session; the oldest one before the guest chose it.
+    #[must_use]
+    pub const fn version(&self) -> u16 {
+        self.version
+    }
+
     /// The name of the connection's state, as on paper.
     #[must_use]
     pub const fn state(&self) -> &'static str {
@@ -172,6 +188,7 @@ impl Host {
             FromGuest::InputCredit(credit) => self.input_credit(credit)?,
             FromGuest::Acknowledge(acknowledgement) => self.acknowledged(acknowledgement)?,
             message @ (FromGuest::Hello(_)
+            | FromGuest::Polls(_)
             | FromGuest::Attach(_)
             | FromGuest::Pull
             | FromGuest::GuestBye(_)) => return Err(unexpected(&message, self.state.name())),
@@ -206,6 +223,10 @@ impl Host {
             }
             // After an attach the output continues where the answer said, and a start that is told late moves nothing.
             (Stage::Fetched | Stage::Verified | Stage::Journalled, _) | (Stage::Started, At::Applying) => {}
+            (Stage::Rebooting, At::Applying) => {}
+            (Stage::Rebooting, At::Offered { .. } | At::Serving { .. }) => {
+                return Err(unexpected(&FromGuest::Progress(progress), hand.at.name()));
+            }
             (Stage::Started, At::Offered { .. } | At::Serving { .. }) => {
                 hand.printed = Some(Offsets::default());
                 hand.at = At::Applying;
