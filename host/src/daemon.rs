@@ -82,10 +82,9 @@ async fn expire(manager: Arc<Manager>, mut stopped: watch::Receiver<bool>) {
                     manager.moved(row).await;
                 }
             }
+            // The store has told of a disk that would not, and this is tried again.
+            Err(error) if error.is_of_disk() => {}
             Err(error) => warn!(error = error.whole(), "expired requests could not be ended"),
-        }
-        if let Err(error) = manager.close_vanished().await {
-            warn!(error = error.whole(), "requests of guests that are gone could not be closed");
         }
         manager.cancel_deserted(Instant::now()).await;
     }

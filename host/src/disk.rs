@@ -14,7 +14,10 @@ pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     DirBuilder::new().mode(0o700).recursive(true).create(path)?;
-    path.parent().map_or(Ok(()), sync_dir)
+    path.parent().map_or(Ok(()), sync_dir).inspect_err(|_| {
+        // Its name may go in a crash: the next try makes it again.
+        let _ = std::fs::remove_dir(path);
+    })
 }
 
 /// Makes the names in a directory survive a crash.

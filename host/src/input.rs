@@ -12,7 +12,7 @@ use doorbell_wire::ids::RequestId;
 use doorbell_wire::limits::INPUT_LEN_MAX;
 use doorbell_wire::message::action::Window;
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -77,6 +77,7 @@ impl Inputs {
     }
 
     /// Marks that the input has its end; everything in front of it survives a crash when this returns. Twice is once.
+    /// Where the disk does not keep it, the input begins anew.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the request is over, or when the disk does not take it.
@@ -180,11 +181,12 @@ impl Inputs {
 
     fn end_now(&self, request: RequestId) -> Result<InputState, StoreError> {
         let _guard = self.lock_of(request);
-        let file = absent_is_none(File::open(self.path(request))).map_err(keep)?;
-        let file = file.ok_or_else(|| over(request))?;
+        let file = OpenOptions::new().write(true).open(self.path(request));
+        let file = absent_is_none(file).map_err(keep)?.ok_or_else(|| over(request))?;
         let state = self.state_now(request).map_err(keep)?;
         if !state.ended {
-            file.sync_data().map_err(keep)?;
+            // The next sync would report success for what this one lost: what was sent is sent again.
+            file.sync_data().inspect_err(|_| drop(file.set_len(0))).map_err(keep)?;
             self.mark_end(request, state.len).map_err(keep)?;
         }
         Ok(InputState { ended: true, ..state })

@@ -28,4 +28,5 @@ pub mod store;
 mod sum;
 pub mod time;
 pub mod trace;
+pub mod trouble;
 pub mod uploads;

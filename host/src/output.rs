@@ -50,6 +50,8 @@ pub struct Outputs {
 struct Growing {
     sum: Sum,
     synced: u64,
+    /// A sync has failed, and the stream is to end here, where it is safe: the guest sends what is behind again.
+    cut: Option<u64>,
 }
 
 impl Outputs {
@@ -73,10 +75,12 @@ impl Outputs {
     }
 
     /// Puts bytes at the end of a stream, which takes `max` at most. Bytes in front of its end are there
-    /// already and are passed over. Each [`SYNC_EVERY`] bytes survive a crash before this returns.
+    /// already and are passed over. Each [`SYNC_EVERY`] bytes survive a crash before this returns; where the disk
+    /// does not keep them, the stream is cut back to where it does, and its guest has to present it anew.
     ///
     /// # Errors
-    /// When the bytes leave a gap or go beyond what the stream may have, or the disk does not take them.
+    /// When the bytes leave a gap or go beyond what the stream may have, or the disk does not take them. One that
+    /// is of the disk leaves the stream as it was.
     pub async fn append(
         &self,
         request: RequestId,
@@ -109,6 +113,13 @@ impl Outputs {
     /// # Errors
     /// When the disk does not take it.
     pub async fn finish(&self, request: RequestId, told: OutputTotals) -> Result<OutputKept, StoreError> {
+        let outputs = self.clone();
+        let sound = move || {
+            [Stream::Stdout, Stream::Stderr]
+                .into_iter()
+                .try_for_each(|stream| outputs.sync_one(request, stream))
+        };
+        crate::disk::blocking(sound).await?;
         self.blocking("keep output", move |outputs| {
             let kept = outputs.sync_now(request)?;
             let digest = |stream, StreamKept { len, .. }: StreamKept, told: StreamTotal| {
@@ -196,6 +207,7 @@ impl Outputs {
         max: u64,
     ) -> Result<(), StoreError> {
         let keep = |error| StoreError::io("keep output", error);
+        self.cut_back(request, stream)?;
         let path = self.path(request, stream);
         let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = options.map_err(keep)?;
@@ -213,19 +225,61 @@ impl Outputs {
                 "output of request {request} grows beyond {max} bytes, which the agent has to cut"
             )));
         }
-        // Taken out while it is worked on: what fails half-way is read from the disk later.
-        let mut growing = self.lock().remove(&(request, stream)).unwrap_or_default();
         crate::disk::write_whole(&file, end, fresh).map_err(keep)?;
-        growing.sum.add(end, fresh);
-        if grown.saturating_sub(growing.synced) >= SYNC_EVERY {
-            file.sync_data().map_err(keep)?;
-            if growing.synced == 0 {
-                crate::disk::sync_dir(&self.dir).map_err(keep)?;
-            }
-            growing.synced = grown;
+        let synced = {
+            let mut all = self.lock();
+            let growing = all.entry((request, stream)).or_default();
+            growing.sum.add(end, fresh);
+            growing.synced
+        };
+        if grown.saturating_sub(synced) >= SYNC_EVERY {
+            self.sync_one(request, stream)?;
         }
-        self.lock().insert((request, stream), growing);
         Ok(())
+    }
+
+    /// Makes a stream survive a crash. After a failed sync nothing of what it was to keep can be trusted, and the
+    /// next one would report success for it: so the stream ends where it was safe.
+    fn sync_one(&self, request: RequestId, stream: Stream) -> Result<(), StoreError> {
+        self.cut_back(request, stream)?;
+        let keep = |error| StoreError::io("keep output", error);
+        let Some(file) = absent_is_none(File::open(self.path(request, stream))).map_err(keep)? else {
+            return Ok(());
+        };
+        let len = file.metadata().map_err(keep)?.len();
+        let synced = self.lock().get(&(request, stream)).map_or(0, |growing| growing.synced);
+        let mut done = file.sync_data();
+        if synced == 0 {
+            done = done.and_then(|()| crate::disk::sync_dir(&self.dir));
+        }
+        let Err(error) = done else {
+            if let Some(growing) = self.lock().get_mut(&(request, stream)) {
+                growing.synced = len;
+            }
+            return Ok(());
+        };
+        tracing::warn!(%request, %error, "output that was written could not be kept; its guest is asked for it again");
+        // The guest still has what lies less far behind.
+        let safe = synced.max(len.saturating_sub(OUTPUT_BEHIND));
+        self.lock()
+            .insert((request, stream), Growing { synced: safe, cut: Some(safe), ..Growing::default() });
+        self.cut_back(request, stream)
+    }
+
+    /// Ends a stream where it is safe, if that is due; an error in any case then, for its guest has to be asked.
+    fn cut_back(&self, request: RequestId, stream: Stream) -> Result<(), StoreError> {
+        let Some(safe) = self.lock().get(&(request, stream)).and_then(|growing| growing.cut) else {
+            return Ok(());
+        };
+        let file = OpenOptions::new().write(true).open(self.path(request, stream));
+        let cut = file.and_then(|file| file.set_len(safe));
+        cut.map_err(|error| StoreError::io("cut output back to what is safe", error))?;
+        if let Some(growing) = self.lock().get_mut(&(request, stream)) {
+            growing.cut = None;
+        }
+        Err(StoreError::conflict(format!(
+            "output of request {request} was not kept by the disk behind byte {safe}: its guest has to send it again"
+        )))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(RequestId, Stream), Growing>> {
@@ -244,6 +298,9 @@ impl Outputs {
 fn len_of(path: &Path) -> io::Result<u64> {
     Ok(absent_is_none(path.metadata())?.map_or(0, |file| file.len()))
 }
+
+#[cfg(test)]
+mod faults;
 
 #[cfg(test)]
 mod tests {

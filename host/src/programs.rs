@@ -109,7 +109,13 @@ impl Programs {
         std::fs::File::open(file)?.sync_all()?;
         let new = !path.try_exists()?;
         std::fs::rename(file, &path)?;
-        crate::disk::sync_dir(shelf)?;
+        if let Err(error) = crate::disk::sync_dir(shelf) {
+            // A request must not be accepted on a name that a crash may take.
+            if new {
+                let _ = std::fs::remove_file(&path);
+            }
+            return Err(error);
+        }
         Ok(new)
     }
 

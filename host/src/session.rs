@@ -9,6 +9,7 @@ mod hand;
 mod outbox;
 mod receipt;
 mod serve;
+mod stalled;
 
 use crate::doors::Entry;
 use crate::judge::nonce;
@@ -18,15 +19,17 @@ use crate::store::{GuestRow, RequestRow, StoreError};
 use crate::time::{unix_ms, unix_us};
 use crate::trace::Clock;
 use doorbell_api::event::Change;
-use doorbell_api::guest::{Presence, Trigger};
+use doorbell_api::guest::Presence;
 use doorbell_wire::error::{Malformed, Reason, SessionError, Silent};
 use doorbell_wire::frame::Deframer;
-use doorbell_wire::ids::{BootId, RequestId, SessionToken, Tick};
+use doorbell_wire::ids::{BootId, SessionToken, Tick};
 use doorbell_wire::limits::{FRAME_MS_MAX, HANDS_MAX, VERSION_CURRENT, VERSION_MIN, WRITE_MS_MAX};
 use doorbell_wire::message::{FromGuest, Greeting};
 use doorbell_wire::session::host::{Host, Owed};
 use hand::{Hand, Hands};
 use outbox::Outbox;
+use receipt::Unstored;
+use stalled::Stalled;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -59,10 +62,6 @@ struct Session<S> {
     entered: bool,
     token: Option<SessionToken>,
     hands: Hands,
-    // Whether its requests are pushed.
-    pushes: bool,
-    // Whether another request could be offered beside the last one.
-    more: bool,
     // Every sequence of the guest below this one is settled.
     floor: u64,
     rung_us: Option<u64>,
@@ -71,6 +70,8 @@ struct Session<S> {
     // The run of the guest's kernel that was here before.
     boot_before: Option<BootId>,
     storing: JoinSet<Stored>,
+    // What the disk would not take.
+    stalled: Stalled,
     reader: ReadHalf<S>,
     writer: WriteHalf<S>,
     deframer: Deframer,
@@ -87,8 +88,8 @@ struct Greeted {
     at: Instant,
 }
 
-/// A receipt that was stored, or could not be; `None` for a request that is not this guest's.
-type Stored = (RequestId, Result<Option<RequestRow>, StoreError>);
+/// A receipt that was stored, or could not be; no row for a request that is not this guest's.
+type Stored = (Box<Unstored>, Result<Option<RequestRow>, StoreError>);
 
 /// Why a session is over.
 #[derive(Debug, thiserror::Error)]
@@ -149,14 +150,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             entered: false,
             token: None,
             hands: Hands::default(),
-            pushes: false,
-            more: false,
             floor: 0,
             rung_us: None,
             greeted: None,
             clock: None,
             boot_before,
             storing: JoinSet::new(),
+            stalled: Stalled::default(),
             reader,
             writer,
             deframer: Deframer::new(),
@@ -186,6 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         let mut session = Host::accepted(self.now(), self.greeting);
         let mut buffer = vec![0; READ_LEN];
         loop {
+            session = self.retry(session).await?;
             let (next, wait) = self.drain(session).await?;
             session = self.fill(next).await?;
             session = match self.wait(&mut buffer, wait).await? {
@@ -231,7 +232,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
                     session
                 }
                 Owed::Judge(hello) => self.judge(session, &hello).await?,
-                Owed::Polls(polls) => self.polls(session, polls).await?,
                 Owed::Pulled => self.pulled(session).await?,
                 Owed::Attach(attach) => self.attach(session, attach).await?,
                 Owed::Serve(request) => self.begin_serving(session, request)?,
@@ -256,15 +256,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         }
         if found.waiting {
             self.manager.events.tell(&self.guest.name, Change::Rung);
-            session = if self.pushes { self.push(session).await? } else { self.ring(session)? };
+            session = self.ring(session)?;
         }
         Ok(session)
     }
 
-    /// Rings, unless the guest's hands are full: it pulls by itself when one is free again. One that only polls is
-    /// never rung.
+    /// Rings, unless the guest's hands are full: it pulls by itself when one is free again.
     fn ring(&mut self, session: Host) -> Result<Host, End> {
-        if session.in_hand().count() >= HANDS_MAX || self.guest.trigger == Trigger::Poll {
+        if session.in_hand().count() >= HANDS_MAX {
             return Ok(session);
         }
         self.rung_us.get_or_insert_with(unix_us);
@@ -280,7 +279,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             // Before the first write: whatever the guest does with the greeting comes later.
             self.greeted.get_or_insert_with(|| Greeted { at_us: unix_us(), at: Instant::now() });
         }
-        let own = [self.frame_deadline(), self.write_deadline()].into_iter().flatten().fold(wait, Tick::min);
+        let own = [self.frame_deadline(), self.write_deadline(), self.stalled.due()];
+        let own = own.into_iter().flatten().fold(wait, Tick::min);
         let deadline = tokio::time::sleep(Duration::from_millis(now.until(own)));
         let clogged = self.outbox.is_clogged();
         let outgoing = self.outbox.front();

@@ -27,6 +27,7 @@ pub use rows::{
 };
 
 use crate::config::Config;
+use crate::trouble::Trouble;
 use nix::fcntl::Flock;
 use rusqlite::Connection;
 use std::fs::File;
@@ -52,7 +53,8 @@ impl Store {
         let (writes, write_jobs) = mpsc::channel(JOBS_WAITING);
         let (reads, read_jobs) = mpsc::channel(JOBS_WAITING);
         let late = stages::Late::default();
-        let writer = writer::Writer::new(writing, state_dir.clone(), late.clone())?;
+        let trouble = Trouble::default();
+        let writer = writer::Writer::new(writing, state_dir.clone(), late.clone(), trouble.clone())?;
         let clock = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -66,6 +68,7 @@ impl Store {
             reads: Some(reads),
             threads,
             late,
+            trouble,
             state_dir,
             _lock: lock,
         })))
@@ -96,6 +99,12 @@ impl Store {
         answer.await.map_err(|_| ended())?
     }
 
+    /// What the disk refuses now.
+    #[must_use]
+    pub fn trouble(&self) -> &Trouble {
+        &self.0.trouble
+    }
+
     fn state_dir(&self) -> &Path {
         &self.0.state_dir
     }
@@ -107,6 +116,7 @@ struct Inner {
     reads: Option<mpsc::Sender<reader::ReadJob>>,
     threads: Vec<JoinHandle<()>>,
     late: stages::Late,
+    trouble: Trouble,
     state_dir: PathBuf,
     _lock: Flock<File>,
 }

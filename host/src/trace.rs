@@ -39,15 +39,14 @@ pub fn from_number(number: u8) -> Option<Station> {
     STATIONS.get(usize::from(number)).copied()
 }
 
-/// The station that a guest's report is about; a reboot is none of its own.
+/// The station that a guest's report is about.
 #[must_use]
-pub const fn station_of(stage: Stage) -> Option<Station> {
+pub const fn station_of(stage: Stage) -> Station {
     match stage {
-        Stage::Fetched => Some(Station::Fetched),
-        Stage::Verified => Some(Station::Verified),
-        Stage::Journalled => Some(Station::Journalled),
-        Stage::Started => Some(Station::Started),
-        Stage::Rebooting => None,
+        Stage::Fetched => Station::Fetched,
+        Stage::Verified => Station::Verified,
+        Stage::Journalled => Station::Journalled,
+        Stage::Started => Station::Started,
     }
 }
 

@@ -170,8 +170,12 @@ impl Uploads {
         let len = self.len_now(id)?.ok_or_else(|| unknown(id))?;
         let file = std::fs::File::open(&path).map_err(keep)?;
         let digest = sum.finish(Some(&file), len).map_err(keep)?;
-        let new = programs.adopt(&path, &digest).map_err(keep)?;
-        Ok((digest, len, new))
+        let adopted = programs.adopt(&path, &digest);
+        if adopted.is_err() {
+            // What a sync has failed for once is never known to be there: it has to be sent again.
+            let _ = std::fs::remove_file(&path);
+        }
+        Ok((digest, len, adopted.map_err(keep)?))
     }
 
     fn sweep_now(&self, before: Option<SystemTime>) -> io::Result<()> {

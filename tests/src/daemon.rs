@@ -257,8 +257,6 @@ pub fn new_request(action: Action) -> NewRequest {
         id: None,
         action,
         timeout_ms: None,
-        reboot: None,
-        confirm_within_ms: None,
         expires_in_ms: None,
         idempotent: false,
         urgent: false,

@@ -148,9 +148,7 @@ impl Worker {
                     session.pull().ok()?
                 }
                 Owed::Offered(offer) => apply(session, &offer, line)?,
-                Owed::Pushed(push) => apply(session, &push.offer, line)?,
-                Owed::Clock(_)
-                | Owed::Attached(..)
+                Owed::Attached(..)
                 | Owed::Stage(_)
                 | Owed::Input(_)
                 | Owed::InputEnd(_)

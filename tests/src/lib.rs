@@ -4,7 +4,7 @@
 //! but the image. Waits are for conditions and have an end; a guest or manager that dies fails the waiting
 //! test at once with its last lines; whatever a test started ends with it.
 //!
-//! - [`place`] a directory of its own · [`build`] what is tested · [`image`] what guests boot
+//! - [`place`] a directory of its own · [`build`] what is tested · [`image`] what guests boot · [`disk`] disks that fail
 //! - [`process`] children that are watched · [`wait`] the one place that waits
 //! - [`guest`] · [`daemon`] · [`command`] the three real parts · [`frames`] what a guest's NIC sent
 //! - [`lab`] a manager and a guest that tests share, and ways to look into it · [`misfit`] a program that goes wrong
@@ -23,6 +23,7 @@
 pub mod build;
 pub mod command;
 pub mod daemon;
+pub mod disk;
 pub mod frames;
 pub mod guest;
 pub mod honest;

@@ -24,4 +24,7 @@ pub struct Info {
     pub connected: u64,
     /// When it started, milliseconds since the Unix epoch.
     pub started_at_ms: u64,
+    /// What the disk of the state directory refuses now; nothing where all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
 }

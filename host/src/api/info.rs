@@ -21,5 +21,6 @@ pub(super) async fn info(State(manager): State<Arc<Manager>>) -> Result<Json<Inf
         guests: manager.store.guest_count().await?,
         connected: manager.registry.count() as u64,
         started_at_ms: manager.started_at_ms,
+        disk: manager.store.trouble().now(),
     }))
 }

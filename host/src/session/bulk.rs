@@ -3,6 +3,7 @@
 //! Called by the session's drain, and before it waits. Everything is read from the disk and written to it in
 //! pieces of at most one frame, so that its length costs no memory.
 
+use super::stalled::Pending;
 use super::{End, Hand, Session};
 use doorbell_wire::ids::RequestId;
 use doorbell_wire::message::action::Payload;
@@ -44,16 +45,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     }
 
     pub(super) async fn spool(&mut self, session: Host, output: Output) -> Result<Host, End> {
-        let Output { request, stream, offset, bytes } = output;
-        let count = u32::try_from(bytes.len()).map_err(|_| End::Fault("a chunk is too long".into()))?;
-        let Some(Hand::Request(held)) = self.hands.get(&request) else {
+        let Some(Hand::Request(held)) = self.hands.get(&output.request) else {
             // Nobody wants it: the credit goes back, and nothing is said to be stored.
+            let Output { request, stream, offset, bytes } = output;
+            let count = u32::try_from(bytes.len()).map_err(|_| End::Fault("a chunk is too long".into()))?;
             return Ok(session.spooled(request, stream, offset, count)?);
         };
-        let at = offset.saturating_add(held.base.of(stream));
-        self.manager.outputs.append(request, stream, at, bytes, held.output_max).await?;
-        self.manager.events.output(request);
-        Ok(session.spooled(request, stream, offset.saturating_add(u64::from(count)), count)?)
+        let max = held.output_max;
+        self.keep_output(session, Pending { output, max }).await
     }
 
     /// Sends what there is of a request's input and what its program may get now, and the size of its terminal.

@@ -17,14 +17,22 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinError;
 use tracing::{Instrument as _, debug, warn};
 
+/// What a guest said of a request that is over, and is not in the store.
+#[derive(Debug)]
+pub(super) struct Unstored {
+    pub(super) ack: Acknowledgement,
+    pub(super) stamps: Vec<Stamp>,
+    /// Whether its ways are counted.
+    pub(super) counts: bool,
+}
+
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     pub(super) fn store(&mut self, session: Host, ack: Acknowledgement) -> Result<Host, End> {
         let request = ack.request;
         match self.hands.remove(&request) {
             Some(Hand::Request(held)) => {
                 let (counts, stamps) = (!held.over, self.last_stamps(held, &ack));
-                let stored = store_receipt(Arc::clone(&self.manager), self.guest.id, ack, stamps, counts);
-                self.storing.spawn(stored.in_current_span());
+                self.store_when_due(Unstored { ack, stamps, counts });
                 return Ok(session);
             }
             Some(Hand::Query(query)) => {
@@ -42,13 +50,28 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         session: Host,
         stored: Result<Stored, JoinError>,
     ) -> Result<Host, End> {
-        let (request, row) =
+        let (unstored, row) =
             stored.map_err(|error| End::Fault(format!("a receipt was not stored: {error}")))?;
-        match row? {
+        let request = unstored.ack.request;
+        let Some(row) = self.or_later(row.map_err(End::from))? else {
+            self.stalled.add_receipt(*unstored);
+            return Ok(session);
+        };
+        match row {
             Some(row) => self.manager.moved(&row).await,
             None => warn!(%request, "the outcome of an unknown request was dropped"),
         }
         Ok(session.noted(request)?)
+    }
+
+    /// Stores a receipt, behind all that waits of its request.
+    pub(super) fn store_when_due(&mut self, unstored: Unstored) {
+        if self.stalled.holds(unstored.ack.request) {
+            self.stalled.add_receipt(unstored);
+        } else {
+            let stored = store_receipt(Arc::clone(&self.manager), self.guest.id, unstored);
+            self.storing.spawn(stored.in_current_span());
+        }
     }
 
     /// The stations that the store does not have yet. Times of another run of the guest's kernel mean nothing
@@ -73,23 +96,18 @@ fn is_past(stamp: &Stamp, now: u64) -> bool {
     stamp.at_us <= now.saturating_add(error)
 }
 
-async fn store_receipt(
-    manager: Arc<Manager>,
-    guest: GuestId,
-    ack: Acknowledgement,
-    stamps: Vec<Stamp>,
-    counts: bool,
-) -> Stored {
-    let request = ack.request;
+async fn store_receipt(manager: Arc<Manager>, guest: GuestId, unstored: Unstored) -> Stored {
+    let request = unstored.ack.request;
     let stored = async {
-        let kept = manager.outputs.finish(request, ack.output).await?;
+        let kept = manager.outputs.finish(request, unstored.ack.output).await?;
+        let (ack, stamps) = (unstored.ack.clone(), unstored.stamps.clone());
         manager.store.store_receipt(guest, ack, kept, stamps).await
     };
     let row = stored.await;
-    if counts && matches!(row, Ok(Some(_))) {
+    if unstored.counts && matches!(row, Ok(Some(_))) {
         tokio::spawn(count(manager, request));
     }
-    (request, row)
+    (Box::new(unstored), row)
 }
 
 /// Counts the ways of a request that is over, behind everybody's back.

@@ -3,25 +3,20 @@
 //! Called by the session's drain. Every step does its durable part before the session says anything about it.
 
 use super::hand::{Held, takes_query};
+use super::stalled::Mark;
 use super::{End, Greeted, Hand, Session};
 use crate::judge::{Judgement, judge, random};
-use crate::manager::Manager;
-use crate::request::{is_closed, reached};
+use crate::request::reached;
 use crate::ring::Query;
 use crate::store::{Pull, RequestRow};
 use crate::time::unix_us;
 use crate::trace::{Clock, Stamp, station_of};
 use doorbell_api::event::Change;
-use doorbell_api::guest::{Presence, Trigger};
+use doorbell_api::guest::Presence;
 use doorbell_api::request::State;
 use doorbell_wire::error::Reason;
 use doorbell_wire::ids::RequestId;
-use doorbell_wire::limits::PUSH_LEN_MAX;
-use doorbell_wire::message::action::Payload;
-use doorbell_wire::message::{
-    Attach, Capabilities, Claims, FromHost, Hello, Kind, Offer, Offsets, Polls, Progress, Push, Stage,
-    Welcome,
-};
+use doorbell_wire::message::{Attach, Claims, Hello, Offer, Offsets, Progress, Stage, Welcome};
 use doorbell_wire::session::host::Host;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,51 +45,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         self.check_place().await?;
         self.manager.events.presence(&self.guest.name, Presence::Connected, None);
         info!(agent = %hello.claims.agent, boot_id = %hello.claims.boot_id, "session open");
-        self.pushes = self.guest.trigger == Trigger::Push
-            && hello.claims.capabilities.contains(Capabilities::PUSH)
-            && session.version() >= Kind::Push.since();
-        let sets_clock = self.guest.set_clock && hello.claims.capabilities.contains(Capabilities::CLOCK);
         let welcome = Welcome { token, host_time_ms: crate::time::unix_ms() };
-        let session = session.welcome(welcome)?;
-        // The agent keeps the token first; what it asks for comes behind a clock that is right.
-        if sets_clock { Ok(session.clock(crate::time::unix_ms())?) } else { Ok(session) }
-    }
-
-    /// The guest comes back on a timer: until then it is not gone.
-    pub(super) async fn polls(&mut self, session: Host, polls: Polls) -> Result<Host, End> {
-        self.manager.store.polls(self.guest.id, Some(polls.every_ms)).await?;
-        Ok(session)
-    }
-
-    /// Sends what waits right behind its ring, with its program where that is small. Where the guest is not idle,
-    /// or a query waits, a ring is as fast.
-    pub(super) async fn push(&mut self, session: Host) -> Result<Host, End> {
-        if !session.takes_push() || self.bell.has_query() {
-            return self.ring(session);
-        }
-        let now = unix_us();
-        let pull = Pull { in_hand: session.in_hand().collect(), rung_us: Some(now), pulled_us: now };
-        let Some(offer) = self.next(pull).await? else { return Ok(session) };
-        let program = small_program(&self.manager, &offer).await;
-        let pushed = Push { offer: offer.clone(), program };
-        self.hands.insert(offer.request, Hand::Request(Held::offered(&offer.action)));
-        let fits = FromHost::Push(Box::new(pushed.clone())).to_frame().is_ok();
-        Ok(session.push(if fits { pushed } else { Push { program: Vec::new(), ..pushed } })?)
-    }
-
-    /// The next request for this guest, marked offered on the disk.
-    async fn next(&mut self, pull: Pull) -> Result<Option<Offer>, End> {
-        let next = self.manager.store.next_offer(self.guest.id, pull).await?;
-        for row in &next.moved {
-            self.manager.moved(row).await;
-        }
-        self.floor = next.floor;
-        self.more = next.more;
-        Ok(next.offer)
+        Ok(session.welcome(welcome)?)
     }
 
     pub(super) async fn pulled(&mut self, session: Host) -> Result<Host, End> {
-        self.confirm().await?;
+        let confirmed = self.confirm().await;
+        let confirmed = self.or_later(confirmed)?.is_some();
         self.manager.events.tell(&self.guest.name, Change::Pulled);
         let (rung_us, pulled_us) = (self.rung_us.take(), unix_us());
         if let Some(query) =
@@ -103,10 +60,25 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             return self.offer_query(session, query);
         }
         let pull = Pull { in_hand: session.in_hand().collect(), rung_us, pulled_us };
-        let Some(offer) = self.next(pull).await? else { return Ok(session.nothing()?) };
+        let next = if confirmed {
+            let next = self.manager.store.next_offer(self.guest.id, pull).await;
+            self.or_later(next.map_err(End::from))?
+        } else {
+            None
+        };
+        let Some(next) = next else {
+            // It is rung when the disk takes an offer again.
+            self.stalled.add_pull();
+            return Ok(session.nothing()?);
+        };
+        for row in &next.moved {
+            self.manager.moved(row).await;
+        }
+        self.floor = next.floor;
+        let Some(offer) = next.offer else { return Ok(session.nothing()?) };
         self.hands.insert(offer.request, Hand::Request(Held::offered(&offer.action)));
         let session = session.offer(offer)?;
-        let more = self.more || (self.bell.has_query() && takes_query(&self.hands));
+        let more = next.more || (self.bell.has_query() && takes_query(&self.hands));
         if more { self.ring(session) } else { Ok(session) }
     }
 
@@ -126,19 +98,18 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     }
 
     pub(super) async fn attach(&mut self, session: Host, attach: Attach) -> Result<Host, End> {
-        self.confirm().await?;
         let request = attach.request;
-        let known = self.manager.store.attach(self.guest.id, request).await?;
-        let Some(row) = known else {
+        let taken = self.take_up(attach).await;
+        let Some(taken) = self.or_later(taken)? else {
+            self.stalled.add_attach(attach);
+            return Ok(session);
+        };
+        let Some((row, from)) = taken else {
             warn!(%request, "the guest has a request in hand that this manager does not know; its outcome will be dropped");
             self.hands.insert(request, Hand::Stranger);
             return Ok(session.attached(request, None, 0)?);
         };
-        let held = Held::attached(&row);
-        let output_max = held.output_max;
-        self.hands.insert(request, Hand::Request(held));
-        let from = self.continue_output(&row).await?;
-        self.check_input(&row, attach).await?;
+        let output_max = row.action.output_len_max();
         let mut session = session.attached(request, from, output_max)?;
         if row.cancel_asked {
             session = session.cancel(request)?;
@@ -146,10 +117,22 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         self.feed(session, request).await
     }
 
+    /// The request that the guest presents and where its output continues; `None` when this manager does not have it.
+    async fn take_up(&mut self, attach: Attach) -> Result<Option<(RequestRow, Option<Offsets>)>, End> {
+        self.confirm().await?;
+        let Some(row) = self.manager.store.attach(self.guest.id, attach.request).await? else {
+            return Ok(None);
+        };
+        self.hands.insert(attach.request, Hand::Request(Held::attached(&row)));
+        let from = self.continue_output(&row).await?;
+        self.check_input(&row, attach).await?;
+        Ok(Some((row, from)))
+    }
+
     /// A manager that lost input in a crash goes on when its client has sent it again.
     async fn check_input(&mut self, row: &RequestRow, attach: Attach) -> Result<(), End> {
         let kept = self.manager.inputs.state(row.id).await?;
-        if kept.len < attach.input && !is_closed(row.state) {
+        if kept.len < attach.input && !row.state.is_final() {
             let (request, guest) = (row.id, attach.input);
             warn!(%request, guest, manager = kept.len, "the guest has more input than this manager");
         }
@@ -160,22 +143,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         let Progress { request, stage, at_us } = progress;
         let clock = self.clock;
         let Some(Hand::Request(held)) = self.hands.get_mut(&request) else { return Ok(session) };
-        let station = station_of(stage);
-        held.stamps.extend(clock.zip(station).map(|(clock, station)| clock.stamp(station, at_us)));
-        if stage == Stage::Rebooting {
-            self.manager.store.rebooting(self.guest.id, request).await?;
-            return Ok(session);
-        }
+        held.stamps.extend(clock.map(|clock| clock.stamp(station_of(stage), at_us)));
         // The other stations move nothing: they go along with the next one that does.
         if reached(stage).is_none() || stage == Stage::Verified {
             return Ok(session);
         }
-        let (fresh, base, stamps) = (held.fresh, held.base, std::mem::take(&mut held.stamps));
-        // Output of the steps before stays; what an attempt at this one printed goes.
-        if fresh && stage == Stage::Started && base == Offsets::default() {
-            self.manager.outputs.forget(request).await?;
-        }
-        self.mark(request, stage, stamps).await?;
+        let (fresh, stamps) = (held.fresh, std::mem::take(&mut held.stamps));
+        self.keep_mark(Mark { request, stage, stamps, anew: fresh && stage == Stage::Started }).await?;
         if stage == Stage::Started { self.feed(session, request).await } else { Ok(session) }
     }
 
@@ -193,24 +167,19 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     /// Where the output of a request that the guest still has in hand continues; `None` when its receipt is
     /// stored, for then it has all the output it will ever have.
     async fn continue_output(&mut self, row: &RequestRow) -> Result<Option<Offsets>, End> {
-        if is_closed(row.state) {
+        if row.state.is_final() {
             return Ok(None);
         }
-        if !matches!(row.state, State::Started | State::Unconfirmed) {
+        if row.state != State::Started {
             // It has started, and this manager did not hear of it: what is on its disk was printed by a start
             // before that one.
-            if row.output_base == Offsets::default() {
-                self.manager.outputs.forget(row.id).await?;
-            }
+            self.manager.outputs.forget(row.id).await?;
             self.mark(row.id, Stage::Started, Vec::new()).await?;
         }
-        let Offsets { stdout, stderr } = self.manager.outputs.lens(row.id).await?;
-        let base = row.output_base;
-        let (stdout, stderr) = (stdout.saturating_sub(base.stdout), stderr.saturating_sub(base.stderr));
-        Ok(Some(Offsets { stdout, stderr }))
+        Ok(Some(self.manager.outputs.lens(row.id).await?))
     }
 
-    async fn mark(&mut self, id: RequestId, stage: Stage, stamps: Vec<Stamp>) -> Result<(), End> {
+    pub(super) async fn mark(&mut self, id: RequestId, stage: Stage, stamps: Vec<Stamp>) -> Result<(), End> {
         if let Some(row) = self.manager.store.mark(self.guest.id, id, stage, stamps).await? {
             self.manager.moved(&row).await;
         }
@@ -219,8 +188,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
 
     /// The guest's first frame behind the welcome shows that it has the token on disk.
     async fn confirm(&mut self) -> Result<(), End> {
-        if let Some(token) = self.token.take() {
+        if let Some(token) = self.token {
             self.manager.store.confirm(self.guest.id, token).await?;
+            self.token = None;
         }
         Ok(())
     }
@@ -241,16 +211,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             self.manager.events.presence(&self.guest.name, presence, None);
         }
     }
-}
-
-/// All bytes of a program that is small enough to ride along; none of any other.
-async fn small_program(manager: &Manager, offer: &Offer) -> Vec<u8> {
-    let small = offer.action.payload().filter(|payload| payload.len <= PUSH_LEN_MAX);
-    let Some(Payload { digest, len, .. }) = small else { return Vec::new() };
-    let room = usize::try_from(len).unwrap_or_default();
-    let bytes = manager.programs.read(digest, 0, room).await.unwrap_or_default();
-    // Where it cannot be read whole, its fetch tells why.
-    if bytes.len() == room { bytes } else { Vec::new() }
 }
 
 /// How long an older session may take for its last step, which is one of the store.

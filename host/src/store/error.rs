@@ -43,6 +43,16 @@ pub enum StoreError {
         /// What could not be written.
         doing: String,
     },
+    /// The disk fails, or takes nothing.
+    #[error(
+        "cannot {doing}: the disk of the state directory fails ({why}): see the kernel's log, and ask again when it is well"
+    )]
+    Disk {
+        /// What could not be done.
+        doing: String,
+        /// What it answered.
+        why: String,
+    },
     /// Another daemon has the state directory.
     #[error("{message}")]
     InUse {
@@ -69,9 +79,15 @@ impl StoreError {
             Self::Conflict { .. } | Self::InUse { .. } => ErrorCode::Conflict,
             Self::Invalid { .. } => ErrorCode::Invalid,
             Self::TooLarge { .. } => ErrorCode::TooLarge,
-            Self::NoSpace { .. } => ErrorCode::NoSpace,
+            Self::NoSpace { .. } | Self::Disk { .. } => ErrorCode::NoSpace,
             Self::Internal { .. } => ErrorCode::Internal,
         }
+    }
+
+    /// Whether the disk would not, so that the same may go through later.
+    #[must_use]
+    pub const fn is_of_disk(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::Disk { .. })
     }
 
     /// With what failed in it, for the log; whoever asked is told no more than the text.
@@ -105,11 +121,17 @@ impl StoreError {
         Self::Internal { doing: doing.into(), source: Some(source.into()) }
     }
 
-    /// For a file operation: a full disk and a reached file limit are the operator's to solve, the rest is a fault.
+    /// For a file operation: a full disk, a reached file limit and a disk that fails are the operator's to solve,
+    /// the rest is a fault.
     pub(crate) fn io(doing: impl Into<String>, source: io::Error) -> Self {
         use io::ErrorKind as Kind;
+        let doing = doing.into();
         if matches!(source.kind(), Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge) {
-            return Self::NoSpace { doing: doing.into() };
+            return Self::NoSpace { doing };
+        }
+        let fails = source.raw_os_error() == Some(nix::libc::EIO);
+        if fails || source.kind() == Kind::ReadOnlyFilesystem {
+            return Self::Disk { doing, why: source.to_string() };
         }
         Self::internal(doing, source)
     }
@@ -128,10 +150,14 @@ impl From<crate::disk::Gone> for StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(source: rusqlite::Error) -> Self {
-        if source.sqlite_error_code() == Some(Sqlite::DiskFull) {
-            return Self::NoSpace { doing: "write the data base".into() };
+        let doing = "write the data base".to_owned();
+        match source.sqlite_error_code() {
+            Some(Sqlite::DiskFull) => Self::NoSpace { doing },
+            Some(Sqlite::SystemIoFailure | Sqlite::ReadOnly | Sqlite::CannotOpen) => {
+                Self::Disk { doing, why: source.to_string() }
+            }
+            Some(_) | None => Self::internal("use the data base", source),
         }
-        Self::internal("use the data base", source)
     }
 }
 
@@ -141,8 +167,22 @@ mod tests {
 
     #[test]
     fn the_log_says_why_where_the_asker_is_sent_to_the_log() {
-        let error = StoreError::io("keep output", io::Error::from_raw_os_error(nix::libc::EIO));
+        let error = StoreError::io("keep output", io::Error::from_raw_os_error(nix::libc::EACCES));
         assert_eq!(error.to_string(), "cannot keep output; the manager's log says why");
-        assert_eq!(error.whole(), "cannot keep output: Input/output error (os error 5)");
+        assert_eq!(error.whole(), "cannot keep output: Permission denied (os error 13)");
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_told_from_a_full_one_and_from_a_fault() {
+        let told = |errno| StoreError::io("keep output", io::Error::from_raw_os_error(errno));
+        assert!(matches!(told(nix::libc::ENOSPC), StoreError::NoSpace { .. }));
+        for errno in [nix::libc::EIO, nix::libc::EROFS] {
+            let error = told(errno);
+            assert!(error.is_of_disk() && error.code() == ErrorCode::NoSpace, "{error:?}");
+            assert!(
+                error.to_string().starts_with("cannot keep output: the disk of the state directory fails (")
+            );
+        }
+        assert!(!told(nix::libc::EACCES).is_of_disk());
     }
 }

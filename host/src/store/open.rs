@@ -45,6 +45,7 @@ pub(super) fn connections(state_dir: &Path) -> Result<(Connection, Connection), 
     let mut writing = Connection::open(&path)?;
     prepare(&writing)?;
     migrate(&mut writing)?;
+    begin_log_anew(&writing)?;
     crate::disk::sync_dir(state_dir).map_err(|error| StoreError::io("keep the data base's name", error))?;
     Ok((writing, reading(state_dir)?))
 }
@@ -125,6 +126,25 @@ pub(super) fn prepare(conn: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Writes the whole log back, and cuts it. What was read back from it may lie in the kernel's memory alone, where a
+/// sync has failed: nothing is to be appended to that. A full disk is no such case, and keeps nobody from reading.
+fn begin_log_anew(conn: &Connection) -> Result<(), StoreError> {
+    let written = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    match written.map_err(StoreError::from) {
+        Err(StoreError::NoSpace { .. }) => {
+            tracing::warn!("the disk is full: the data base's log is not written back");
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// A transaction that changes nothing and is written all the same: SQLite leaves out an update to what is there, and
+/// writes a cookie in any case.
+pub(super) fn touch(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "user_version", FORM)
+}
+
 fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     let form: usize = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match form {
@@ -149,7 +169,7 @@ const FILE: &str = "doorbell.sqlite";
 /// Nobody else writes; this bounds the wait for our own reader's locks.
 const BUSY: Duration = Duration::from_secs(5);
 /// The form of the data base that this code reads and writes.
-const FORM: usize = 3;
+const FORM: usize = 2;
 const SCHEMA: &str = include_str!("schema.sql");
 /// Pragma, what it is set to, what it reads back as.
 const PRAGMAS: &[(&str, &str, &str)] = &[

@@ -3,12 +3,18 @@
 //! Fed by the handle. All that waits becomes one transaction, with a savepoint for each job, so that one
 //! job's error undoes that job only; nobody is answered before the commit has reached the disk. Holds where
 //! the audit trail ends, because every job's decisions continue it.
+//!
+//! A transaction whose sync failed lies in the log as if it were whole, and a second sync would report success
+//! for it. The connection still knows where the last good one ends: what failed is overwritten behind that,
+//! before anything else is done, and as long as that does not go through every job is refused. To open the data
+//! base anew would read the failed one back, out of the kernel's memory.
 
 use super::StoreError;
 use super::stages::{Late, put};
 use crate::audit::{Entry, Head};
 use crate::time::unix_ms;
 use crate::trace::Stamp;
+use crate::trouble::{STORE, Trouble};
 use doorbell_api::audit::AuditRecord;
 use doorbell_api::trace::Station;
 use doorbell_wire::ids::RequestId;
@@ -74,8 +80,8 @@ impl Work<'_> {
 pub(super) trait Job: Send {
     /// Does it, and says whether its effects are to stay.
     fn run(&mut self, work: &mut Work<'_>) -> bool;
-    /// Whether it found the disk full.
-    fn found_disk_full(&self) -> bool;
+    /// What it found, where the disk would not.
+    fn found(&self) -> Option<Fate>;
     /// Answers whoever waits. A job that was done is answered with what became of its transaction.
     fn answer(self: Box<Self>, fate: &Fate);
 }
@@ -87,6 +93,8 @@ pub(super) enum Fate {
     Committed,
     /// It is undone, because the disk is full.
     NoSpace(String),
+    /// It is undone, because the disk fails.
+    Disk(String),
     /// It is undone.
     Failed(String),
 }
@@ -115,8 +123,12 @@ where
         matches!(self.done, Some(Ok(_)))
     }
 
-    fn found_disk_full(&self) -> bool {
-        matches!(self.done, Some(Err(StoreError::NoSpace { .. })))
+    fn found(&self) -> Option<Fate> {
+        match &self.done {
+            Some(Err(StoreError::NoSpace { doing })) => Some(Fate::NoSpace(doing.clone())),
+            Some(Err(StoreError::Disk { why, .. })) => Some(Fate::Disk(why.clone())),
+            Some(_) | None => None,
+        }
     }
 
     fn answer(self: Box<Self>, fate: &Fate) {
@@ -133,17 +145,23 @@ where
 impl Fate {
     fn of(error: rusqlite::Error) -> Self {
         let source = error.to_string();
-        tracing::error!(error = source, "a transaction of the store is undone");
-        if let StoreError::NoSpace { doing } = StoreError::from(error) {
+        let error = StoreError::from(error);
+        if let StoreError::NoSpace { doing } = error {
             return Self::NoSpace(doing);
         }
+        if let StoreError::Disk { why, .. } = error {
+            return Self::Disk(why);
+        }
+        tracing::error!(error = source, "a transaction of the store is undone");
         Self::Failed(source)
     }
 
     fn result(&self) -> Result<(), StoreError> {
+        let doing = || "write the data base".to_owned();
         match self {
             Self::Committed => Ok(()),
             Self::NoSpace(doing) => Err(StoreError::NoSpace { doing: doing.clone() }),
+            Self::Disk(why) => Err(StoreError::Disk { doing: doing(), why: why.clone() }),
             Self::Failed(source) => {
                 Err(StoreError::internal("complete a transaction of the data base", source.clone()))
             }
@@ -158,6 +176,9 @@ pub(super) struct Writer {
     state_dir: PathBuf,
     head: Head,
     late: Late,
+    trouble: Trouble,
+    /// The last transaction failed, and what is left of it is not overwritten yet.
+    failed: bool,
 }
 
 /// What the jobs of a transaction leave for its end.
@@ -169,10 +190,15 @@ struct Gathered {
 
 impl Writer {
     /// A writer that continues the audit trail it finds.
-    pub(super) fn new(conn: Connection, state_dir: PathBuf, late: Late) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        conn: Connection,
+        state_dir: PathBuf,
+        late: Late,
+        trouble: Trouble,
+    ) -> Result<Self, StoreError> {
         let head = super::audit::stored_head(&conn)?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-        Ok(Self { conn, state_dir, head, late })
+        Ok(Self { conn, state_dir, head, late, trouble, failed: false })
     }
 
     /// Does all jobs until the last handle is dropped.
@@ -196,9 +222,10 @@ impl Writer {
     /// One transaction of as many jobs as it holds: all, unless SQLite gives it up in the middle. The late
     /// stamps of the one before go along.
     fn transact(&mut self, waiting: &mut dyn Iterator<Item = Box<dyn Job>>) {
-        let (mut done, mut gathered) = (Vec::new(), Gathered { head: self.head, late: Vec::new() });
         let taken = self.late.waiting();
-        let fate = match self.begin(&taken) {
+        let begun = self.overwrite().and_then(|()| self.begin(&taken));
+        let (mut done, mut gathered) = (Vec::new(), Gathered { head: self.head, late: Vec::new() });
+        let fate = match begun {
             Err(error) => {
                 done.extend(waiting);
                 Fate::of(error)
@@ -209,8 +236,39 @@ impl Writer {
             self.head = gathered.head;
             self.late.turn_over(taken.len(), &gathered.late);
         }
+        self.learn(&fate);
         for job in done {
             job.answer(&fate);
+        }
+    }
+
+    /// Puts a transaction that changes nothing in the place of one that failed, on the disk.
+    fn overwrite(&mut self) -> rusqlite::Result<()> {
+        if !self.failed {
+            return Ok(());
+        }
+        if !self.conn.is_autocommit() {
+            self.statement("ROLLBACK")?;
+        }
+        super::open::touch(&self.conn)?;
+        self.failed = false;
+        self.head = super::audit::stored_head(&self.conn).map_err(|_| rusqlite::Error::InvalidQuery)?;
+        Ok(())
+    }
+
+    /// What failed is overwritten at once, so that nobody finds it who starts the manager anew.
+    fn learn(&mut self, fate: &Fate) {
+        match fate.result() {
+            Ok(()) => self.trouble.over(STORE),
+            Err(error) => {
+                self.failed = true;
+                if error.is_of_disk() {
+                    self.trouble.met(STORE, &error.to_string());
+                }
+                if let Err(error) = self.overwrite() {
+                    tracing::debug!(%error, "a failed transaction is not overwritten yet");
+                }
+            }
         }
     }
 
@@ -236,18 +294,14 @@ impl Writer {
     ) -> Fate {
         for mut job in waiting {
             let result = self.one(&mut *job, gathered);
-            let full = job.found_disk_full();
+            let found = job.found();
             done.push(job);
             if let Err(error) = result {
                 return self.undo(error);
             }
             // A full disk or a failed read makes SQLite undo the whole transaction, this job's neighbours with it.
             if self.conn.is_autocommit() {
-                return if full {
-                    Fate::NoSpace("write the data base".into())
-                } else {
-                    Fate::Failed("SQLite gave the transaction up".into())
-                };
+                return found.unwrap_or_else(|| Fate::Failed("SQLite gave the transaction up".into()));
             }
         }
         match self.save_head(gathered.head).and_then(|()| self.statement("COMMIT")) {

@@ -33,6 +33,7 @@ pub(super) fn look(here: &Surroundings, manager: &Manager) -> Vec<Finding> {
             version(info),
             vsock(here, info),
             state_dir(here, Path::new(&info.state_dir)),
+            disk(info),
         ],
         Err(error) => vec![Finding::problem("doorbelld", "does not answer", describe(error))],
     }
@@ -80,4 +81,12 @@ fn state_dir(here: &Surroundings, dir: &Path) -> Finding {
         );
     }
     Finding::ok(WHAT, format!("{shown}, mode {mode:04o}, owner {}", metadata.uid()))
+}
+
+fn disk(info: &Info) -> Finding {
+    let Some(refused) = &info.disk else {
+        return Finding::ok("disk", "takes what the manager writes".to_owned());
+    };
+    let advice = "free some space or repair the disk of the state directory: the manager goes on by itself";
+    Finding::problem("disk", refused.clone(), advice)
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use doorbell_client::ClientError;
-use doorbell_client::api::guest::{Guest, Presence, Trigger};
+use doorbell_client::api::guest::{Guest, Presence};
 use doorbell_client::api::info::Info;
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -30,6 +30,7 @@ fn host() -> Host {
         guests: 0,
         connected: 0,
         started_at_ms: 1_799_999_999_000,
+        disk: None,
     };
     let manager =
         Manager { socket: "/run/doorbell/doorbelld.sock".into(), info: Ok(info), guests: Vec::new() };
@@ -78,10 +79,6 @@ impl Host {
             agent: None,
             concurrency: 1,
             open_requests: 0,
-            share: None,
-            trigger: Trigger::Ring,
-            set_clock: false,
-            copy: None,
         };
         change(&mut guest);
         self.manager.guests.push(guest);
@@ -303,6 +300,13 @@ fn a_clock_that_was_set_back() {
     let mut host = host();
     host.info().started_at_ms = 1_800_000_100_000;
     assert_finding(&host.trouble(), Verdict::Warning, "clock", "set back");
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_told() {
+    let mut host = host();
+    host.info().disk = Some("keeping output is refused: no space".into());
+    assert_finding(&host.trouble(), Verdict::Problem, "disk", "keeping output is refused");
 }
 
 #[test]
