@@ -264,6 +264,18 @@ mod tests {
     }
 
     #[test]
+    fn a_token_takes_the_place_of_the_last_where_no_second_file_can_be_made() {
+        let (_dir, state) = state();
+        let mut identity = Identity::open(&state).unwrap();
+        identity.keep(Way::Channel, SessionToken::new([5; 32]));
+        std::fs::create_dir(state.root().join("token.new")).unwrap();
+        identity.keep(Way::Channel, SessionToken::new([6; 32]));
+        let claims =
+            Identity::open(&state).unwrap().hello(Way::Channel, &greeting(), about()).unwrap().claims;
+        assert_eq!(claims.token, Some(SessionToken::new([6; 32])));
+    }
+
+    #[test]
     fn a_damaged_or_exposed_key_is_refused_and_kept() {
         let (_dir, state) = state();
         let path = state.root().join("key");

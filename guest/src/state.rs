@@ -7,7 +7,7 @@ use crate::clock::now;
 use nix::unistd::geteuid;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -111,6 +111,20 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     std::fs::rename(&fresh, path)?;
     sync_parent(path)
+}
+
+/// Puts `bytes` over a file of that very length, where the disk has no room for a second one. For what fits a sector:
+/// the kernel writes that whole or not at all.
+///
+/// # Errors
+/// The kernel's refusal, or another length.
+pub fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    if file.metadata()?.len() != bytes.len() as u64 {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    file.write_all_at(bytes, 0)?;
+    file.sync_data()
 }
 
 /// Makes a name in the directory of `path` as durable as the file behind it.

@@ -5,7 +5,7 @@
 
 use crate::clock::now;
 use crate::hand::Way;
-use crate::state::{StateError, io_at, replace};
+use crate::state::{StateError, io_at, overwrite, replace};
 use doorbell_wire::ids::{SessionToken, Tick};
 use std::io;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ impl Token {
     pub(super) fn keep(&mut self, token: SessionToken) {
         self.token = Some(token);
         self.unsaved = None;
-        if let Err(error) = replace(&self.path, token.as_bytes()) {
+        if let Err(error) = self.save(token) {
             let path = self.path.display();
             warn!(%path, %error, "the session token is not on disk; until it is, a restart of the agent will be fenced");
             self.unsaved = Some(now().after(TRY_MS));
@@ -55,11 +55,17 @@ impl Token {
     /// Tries once in a while to save one that the disk did not take.
     pub(super) fn tend(&mut self, now: Tick) {
         let Some(token) = self.token.filter(|_| self.unsaved.is_some_and(|at| now >= at)) else { return };
-        let saved = replace(&self.path, token.as_bytes()).is_ok();
+        let saved = self.save(token).is_ok();
         self.unsaved = (!saved).then(|| now.after(TRY_MS));
         if saved {
             info!("the session token is on disk");
         }
+    }
+
+    /// On a full disk it takes the place of the last one: an agent that is killed there must not be fenced.
+    fn save(&self, token: SessionToken) -> io::Result<()> {
+        let bytes = token.as_bytes();
+        replace(&self.path, bytes).or_else(|error| overwrite(&self.path, bytes).map_err(|_| error))
     }
 }
 
