@@ -38,6 +38,9 @@ pub enum Ended {
     /// A request was offered that came by another way and is in hand.
     #[error("request {0} is in hand already, by another way")]
     Elsewhere(RequestId),
+    /// A request was cut off that may start again: the next session begins without it.
+    #[error("a request was cut off and is to be offered again")]
+    ComesBack,
     /// This agent is to stop.
     #[error("agent stops")]
     Stopped,
@@ -52,7 +55,7 @@ impl Ended {
             Self::HalfFrame => Some(Reason::SILENT),
             Self::Proof(_) => Some(Reason::INTERNAL),
             Self::Session(error) => error.reason(),
-            Self::Elsewhere(_) | Self::Stopped => Some(Reason::GOODBYE),
+            Self::Elsewhere(_) | Self::ComesBack | Self::Stopped => Some(Reason::GOODBYE),
         }
     }
 }

@@ -88,6 +88,9 @@ impl<S: AsFd + Read + Write> Link<S> {
     /// # Errors
     /// [`Ended`]: close it.
     pub fn turn(&mut self, now: Tick, agent: &mut Agent) -> Result<(), Ended> {
+        if agent.comes_back(self.way) {
+            return Err(Ended::ComesBack);
+        }
         let session = self.session.take().ok_or(Ended::Closed)?;
         let session = session.expire(now)?;
         let session = self.drain(session, now, agent)?;

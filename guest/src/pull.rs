@@ -46,6 +46,8 @@ pub struct Agent {
     /// The ways that have a session.
     open: Vec<Way>,
     turn: usize,
+    /// The ways whose session believes something in hand that was let go.
+    comes_back: Vec<Way>,
 }
 
 impl Agent {
@@ -152,6 +154,7 @@ impl Agent {
 
     /// The session of this way is over.
     pub fn detached(&mut self, way: Way) {
+        self.comes_back.retain(|back| *back != way);
         self.open.retain(|open| *open != way);
         for hand in std::mem::take(&mut self.hands) {
             if hand.way != way {

@@ -29,6 +29,14 @@ pub struct Entry {
     pub outcome: Option<Acknowledgement>,
 }
 
+impl Entry {
+    /// Whether it has started, nobody saw its end, and another start is as good as one.
+    #[must_use]
+    pub fn may_start_again(&self) -> bool {
+        self.outcome.is_none() && self.started.as_ref().is_some_and(|started| started.idempotent)
+    }
+}
+
 impl History {
     /// Adds a record.
     pub fn note(&mut self, record: Record) {

@@ -5,7 +5,8 @@
 use super::Agent;
 use crate::apply::Done;
 use crate::fetch;
-use crate::hand::{Hand, Station};
+use crate::hand::{Hand, Station, Way};
+use crate::journal::history::Entry;
 use crate::supervise::{Over, Supervised};
 use doorbell_wire::error::SessionError;
 use doorbell_wire::ids::{RequestId, Sequence};
@@ -42,8 +43,12 @@ impl Agent {
 
     /// The supervisor went down before its program: nobody knows how that ended.
     pub(super) fn lost(&mut self, request: RequestId) {
-        warn!(%request, "a program's supervisor went down; the request is reported as interrupted");
         self.end_left_over(request);
+        if self.journal.history().entry(request).is_some_and(Entry::may_start_again) {
+            warn!(%request, "a program's supervisor went down; the request is let go, to be started again");
+            return self.let_go(request);
+        }
+        warn!(%request, "a program's supervisor went down; the request is reported as interrupted");
         let output = match self.hand(request).map(|hand| &hand.station) {
             Some(Station::Running(supervised)) => printed(supervised),
             Some(Station::Offered | Station::Fetching(..) | Station::Ended(..)) | None => {
@@ -52,6 +57,24 @@ impl Agent {
         };
         let (outcome, evidence) = (Outcome::Interrupted, Evidence::None);
         self.conclude(Acknowledgement { request, outcome, evidence, output, ran: None });
+    }
+
+    /// A manager offers again what its guest has no longer in hand when it comes back, and not before.
+    fn let_go(&mut self, request: RequestId) {
+        let Some(at) = self.hands.iter().position(|hand| hand.request == request) else { return };
+        let Hand { station, way, .. } = self.hands.remove(at);
+        if let Station::Running(supervised) = station {
+            supervised.remove();
+        }
+        if self.open.contains(&way) {
+            self.comes_back.push(way);
+        }
+    }
+
+    /// Whether the session of this way no longer knows what is in hand, so that there has to be another one.
+    #[must_use]
+    pub fn comes_back(&self, way: Way) -> bool {
+        self.comes_back.contains(&way)
     }
 
     /// It has ended before and the manager does not know: its output and its outcome are said again.

@@ -24,8 +24,8 @@ impl Agent {
     #[must_use]
     pub fn resume(state: StateDir, identity: Identity, journal: Journal, cgroups: Option<Cgroups>) -> Self {
         let mut left = find_all(&state.run());
-        let (fetches, hands, open) = (Fetches::default(), Vec::new(), Vec::new());
-        let mut agent = Self { state, identity, journal, cgroups, fetches, hands, open, turn: 0 };
+        let (fetches, hands, open, comes_back) = (Fetches::default(), Vec::new(), Vec::new(), Vec::new());
+        let mut agent = Self { state, identity, journal, cgroups, fetches, hands, open, comes_back, turn: 0 };
         for (request, entry) in agent.journal.history().open() {
             let found = left.iter().position(|supervised| supervised.request() == request);
             agent.take_up(request, entry, found.map(|at| left.swap_remove(at)));

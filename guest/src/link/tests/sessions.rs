@@ -3,6 +3,7 @@
 use super::manager::Script;
 use super::rig::{Rig, changed, command, offer, processes, program, script, sh};
 use crate::clock::now;
+use crate::ended::Ended;
 use doorbell_wire::ids::RequestId;
 use doorbell_wire::message::action::{Action, Input, Window};
 use doorbell_wire::message::outcome::{Outcome, Refusal};
@@ -153,6 +154,24 @@ fn an_idempotent_request_starts_again_after_a_crash_of_everything() {
     let programs = processes(offer.request);
     kill_supervisor(offer.request);
     let mut rig = rig.crash(script([(offer, bytes)]));
+    assert_eq!(rig.outcomes(1), [Outcome::Succeeded]);
+    assert_eq!((starts(&file), rig.manager.seen.attached.len()), (2, 0));
+    programs.iter().for_each(|pid| kill_now(pid.parse().unwrap()));
+}
+
+#[test]
+fn an_idempotent_request_starts_again_when_its_supervisor_alone_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("starts");
+    let second = format!("test $(wc -l < {}) -gt 1 || exec sleep 100", file.display());
+    let (offer, bytes) = counting(&file, &second);
+    let offer = Offer { idempotent: true, ..offer };
+    let mut rig = Rig::new(script([(offer.clone(), bytes.clone())]));
+    rig.until(|rig| rig.manager.seen.stages.contains(&Stage::Started) && starts(&file) == 1);
+    let programs = processes(offer.request);
+    kill_supervisor(offer.request);
+    assert!(matches!(rig.try_until(|_| false), Err(Ended::ComesBack)));
+    rig.reconnect(script([(offer, bytes)]));
     assert_eq!(rig.outcomes(1), [Outcome::Succeeded]);
     assert_eq!((starts(&file), rig.manager.seen.attached.len()), (2, 0));
     programs.iter().for_each(|pid| kill_now(pid.parse().unwrap()));
