@@ -6,7 +6,7 @@ use crate::build::program;
 use crate::guest::{Guest, Machine};
 use crate::place::Place;
 use crate::process::{Process, kib_of, read};
-use crate::wait::{on, until};
+use crate::wait::{PATIENCE, comes_within, on, until};
 use doorbell_api::guest::{Approval, NewGuest, Presence};
 use doorbell_api::request::{Action, NewRequest, OnDisconnect, ProgramRef, Request, Run};
 use doorbell_client::{Client, Stream};
@@ -54,6 +54,25 @@ impl Daemon {
     pub fn restart(&mut self) {
         self.launch();
         self.await_listening();
+    }
+
+    /// The same, where it may not be able to; whether it runs.
+    pub fn try_restart(&mut self) -> bool {
+        self.launch();
+        let process = self.process.as_ref().expect("a manager that was started");
+        let listens = || UnixStream::connect(&self.socket).is_ok();
+        let decided = comes_within(PATIENCE, || process.has_ended() || listens());
+        assert!(decided, "the manager neither listens nor ends: {}", self.log());
+        if process.has_ended() {
+            self.process = None;
+        }
+        self.process.is_some()
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Starts it and does not wait.

@@ -26,8 +26,12 @@ pub struct Machine {
     pub vsock: bool,
     /// More words for the kernel command line.
     pub append: String,
-    /// MiB of the disk with the agent's state, where the usual one is too small.
+    /// MiB of the disk with the agent's state, where the usual one has another size than is wanted.
     pub disk_mib: Option<u64>,
+    /// MiB of a second disk, if it has one.
+    pub second_disk_mib: Option<u64>,
+    /// Whether it has a virtio serial port, whose host end is a Unix socket.
+    pub port: bool,
 }
 
 impl Default for Machine {
@@ -39,6 +43,8 @@ impl Default for Machine {
             vsock: true,
             append: String::new(),
             disk_mib: None,
+            second_disk_mib: None,
+            port: false,
         }
     }
 }
@@ -49,7 +55,10 @@ pub struct Guest {
     name: String,
     directory: PathBuf,
     mac: [u8; 6],
-    process: Process,
+    log: PathBuf,
+    arguments: Vec<PathBuf>,
+    // None only while its machine is off.
+    process: Option<Process>,
 }
 
 impl Guest {
@@ -57,8 +66,6 @@ impl Guest {
     #[must_use]
     pub fn boot(place: &Place, name: &str, machine: &Machine) -> Self {
         let directory = Self::directory_of(place, name);
-        let log = place.join(&format!("{name}.log"));
-        let console = directory.join("console.log");
         let mut arguments: Vec<PathBuf> = vec!["--image".into(), machine.image.directory().into()];
         arguments.extend(["--dir".into(), directory.clone(), "--name".into(), name.into()]);
         arguments.extend(["--nic".into(), if machine.nic { "user" } else { "none" }.into()]);
@@ -69,25 +76,54 @@ impl Guest {
             arguments.extend(["--transport".into(), "none".into()]);
         }
         if let Some(mib) = machine.disk_mib {
-            arguments.extend(["--state".into(), disk(&directory, mib)]);
+            arguments.extend(["--state".into(), disk(&directory.join("own.ext4"), mib)]);
+        }
+        if let Some(mib) = machine.second_disk_mib {
+            arguments.extend(["--disk".into(), disk(&directory.join("second.ext4"), mib)]);
+        }
+        if machine.port {
+            arguments.extend(["--qga".into(), "on".into()]);
         }
         if !machine.append.is_empty() {
             arguments.extend(["--append".into(), (&machine.append).into()]);
         }
-        let process = Process::start(
-            &format!("guest {name}"),
-            &script("run-guest"),
-            &arguments,
-            &log,
-            vec![log.clone(), console],
-            &["Kernel panic", "doorbell-guest: failed:"],
-        );
-        let ready = until("the guest's QEMU", || {
-            read(&log).lines().find(|line| line.starts_with("ready ")).map(str::to_owned)
-        });
-        let guest = Self { name: name.into(), directory, mac: mac_of(&ready), process };
+        let log = place.join(&format!("{name}.log"));
+        let mut guest = Self { name: name.into(), directory, mac: [0; 6], log, arguments, process: None };
+        guest.power_on();
         guest.await_boot(1);
         guest
+    }
+
+    /// Starts its machine, again with the disks it was given, and waits until QEMU answers.
+    pub fn power_on(&mut self) {
+        assert!(self.process.is_none(), "the guest's machine is on already");
+        let before = read(&self.log).len();
+        let console = self.directory.join("console.log");
+        self.process = Some(Process::start(
+            &format!("guest {}", self.name),
+            &script("run-guest"),
+            &self.arguments,
+            &self.log,
+            vec![self.log.clone(), console],
+            &["Kernel panic", "doorbell-guest: failed:"],
+        ));
+        let ready = until("the guest's QEMU", || {
+            let log = read(&self.log);
+            log.get(before..)?.lines().find(|line| line.starts_with("ready ")).map(str::to_owned)
+        });
+        self.mac = mac_of(&ready);
+    }
+
+    /// Takes the power away: its QEMU is killed. Its console begins anew with the next start.
+    pub fn power_off(&mut self) {
+        // QEMU and the back end die with whoever started them.
+        self.process.take().expect("a machine that is on").kill();
+    }
+
+    /// Whether its machine is on.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Where the guest's files are to be; the hybrid socket's path is known before the guest runs.
@@ -113,7 +149,13 @@ impl Guest {
     /// The process of `run-guest`.
     #[must_use]
     pub fn process(&self) -> &Process {
-        &self.process
+        self.process.as_ref().expect("a machine that is on")
+    }
+
+    /// The host end of its virtio serial port.
+    #[must_use]
+    pub fn port(&self) -> PathBuf {
+        self.directory.join("qga.sock")
     }
 
     /// The base path of its hybrid socket.
@@ -173,14 +215,11 @@ impl Guest {
     }
 }
 
-/// A fresh disk as the image's template is, and larger.
-fn disk(directory: &Path, mib: u64) -> PathBuf {
-    let path = directory.join("large.ext4");
-    std::fs::File::create(&path).and_then(|file| file.set_len(mib << 20)).expect("a file for the disk");
-    run(Command::new("mke2fs")
-        .args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", "doorbell-state"])
-        .arg(&path));
-    path
+/// A fresh disk as the image's template is, of another size.
+fn disk(path: &Path, mib: u64) -> PathBuf {
+    std::fs::File::create(path).and_then(|file| file.set_len(mib << 20)).expect("a file for the disk");
+    run(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", "doorbell-state"]).arg(path));
+    path.to_owned()
 }
 
 /// Has the QEMU with this monitor execute a command: its name in quotes, and its arguments behind it.

@@ -20,6 +20,8 @@ pub enum Image {
     DropsEverything,
     /// Another kernel, which has 9p, for a guest with a share.
     Share,
+    /// A second disk at `/effects`, and a shell on the virtio serial port that no agent has a part in.
+    Faults,
     /// No initramfs alone but Debian 13 on a disk: systemd, its agent's unit, a user `tenant`, `su`.
     Debian13,
 }
@@ -33,6 +35,7 @@ impl Image {
             Self::Sockets => (&SOCKETS, sockets),
             Self::DropsEverything => (&DROPS, drops_everything),
             Self::Share => (&SHARE, share),
+            Self::Faults => (&FAULTS, faults),
             Self::Debian13 => (&DEBIAN13, debian13),
         };
         slot.get_or_init(make)
@@ -70,6 +73,10 @@ fn drops_everything() -> PathBuf {
 
 fn share() -> PathBuf {
     image("share", &["--with-9p"], |_| {})
+}
+
+fn faults() -> PathBuf {
+    image("faults", &[], |overlay| hook(overlay, FAULTS_HOOK))
 }
 
 fn debian13() -> PathBuf {
@@ -137,6 +144,15 @@ table inet walled {
   chain through { type filter hook forward priority -300; policy drop; }
 }
 ";
+/// The port reads as ended while nobody is at its host end, so the shell is started again and again.
+const FAULTS_HOOK: &str = "\
+. /etc/doorbell/functions
+mount_disk /dev/vdb /effects
+{ while :; do
+  for port in /dev/vport*p1; do sh 0<>\"$port\" 1>&0 2>/dev/null; done
+  usleep 50000
+done; } &";
+static FAULTS: OnceLock<PathBuf> = OnceLock::new();
 static PLAIN: OnceLock<PathBuf> = OnceLock::new();
 static SOCKETS: OnceLock<PathBuf> = OnceLock::new();
 static DEBIAN13: OnceLock<PathBuf> = OnceLock::new();

@@ -10,6 +10,7 @@
 //! - [`lab`] a manager and a guest that tests share, and ways to look into it · [`misfit`] a program that goes wrong
 //! - [`terminal`] a terminal whose keys a test types
 //! - [`proxy`] stops, cuts or bends the channel between two real parts at a frame of choice
+//! - [`faults`] what a seed draws, who plays it, and what must hold after
 //! - [`mod@line`] bytes and frames by hand · [`honest`] a guest without a machine · [`rogue`] a manager by hand
 //! - [`skip`] tests that this machine cannot run
 #![allow(
@@ -24,6 +25,7 @@ pub mod build;
 pub mod command;
 pub mod daemon;
 pub mod disk;
+pub mod faults;
 pub mod frames;
 pub mod guest;
 pub mod honest;

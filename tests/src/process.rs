@@ -59,6 +59,12 @@ impl Process {
         self.0.child.borrow().id()
     }
 
+    /// Whether it is gone, by itself or by somebody else's hand.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.0.ended().is_some()
+    }
+
     /// Ends it at once, as a crash would.
     pub fn kill(self) {
         self.0.signal(Signal::SIGKILL);

@@ -26,6 +26,8 @@ pub enum Verdict {
     HoldNext,
     /// It goes on with one bit changed, once.
     FlipOneBit,
+    /// Half of it goes on, and then its connection is cut.
+    Tear,
 }
 
 type Rule = Box<dyn FnMut(&Frame) -> Verdict + Send>;
@@ -48,6 +50,7 @@ struct State {
     rule: Option<Rule>,
     reached: bool,
     last: Option<Kind>,
+    passed: u64,
     ended: bool,
     // Cutting counts up: whoever belongs to an older count is cut.
     cuts: u64,
@@ -111,6 +114,17 @@ impl Proxy {
     #[must_use]
     pub fn has_reached(&self) -> bool {
         self.shared.lock().reached
+    }
+
+    /// Takes the rule back.
+    pub fn disarm(&self) {
+        self.shared.lock().rule = None;
+    }
+
+    /// How many frames have come by, heartbeats apart.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.shared.lock().passed
     }
 
     /// Waits until the last frame that went by says that no request waits.
@@ -183,6 +197,9 @@ impl Shared {
                 if verdict != Verdict::Pass {
                     self.lock().reached = true;
                 }
+                if verdict == Verdict::Tear {
+                    return None;
+                }
                 if matches!(verdict, Verdict::Hold | Verdict::HoldNext) {
                     return self.await_cut(cuts);
                 }
@@ -198,6 +215,7 @@ impl Shared {
         }
         if !matches!(frame.kind, Kind::Ping | Kind::Pong) {
             state.last = Some(frame.kind);
+            state.passed += 1;
         }
         verdict
     }
@@ -214,8 +232,10 @@ impl Shared {
 
 fn bent(frame: &Frame, verdict: Verdict) -> Vec<u8> {
     let mut bytes = bytes(frame);
-    if verdict == Verdict::FlipOneBit {
-        *bytes.last_mut().expect("a frame has bytes") ^= 0x10;
+    match verdict {
+        Verdict::FlipOneBit => *bytes.last_mut().expect("a frame has bytes") ^= 0x10,
+        Verdict::Tear => bytes.truncate(bytes.len() / 2),
+        Verdict::Pass | Verdict::Hold | Verdict::HoldNext => {}
     }
     bytes
 }

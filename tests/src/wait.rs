@@ -7,6 +7,7 @@ use crate::process::check_watched;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 /// Looks again until there is something to see; gives up after a time that is long for anything here.
 pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
@@ -58,6 +59,14 @@ pub fn on<F: Future>(what: &str, future: F) -> F::Output {
             }
         }
     })
+}
+
+/// Has a future go on beside the test; what it gives is waited for with [`on`].
+pub fn beside<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    runtime().spawn(future)
 }
 
 fn pause() {
