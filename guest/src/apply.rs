@@ -18,7 +18,7 @@ use crate::verify::Verified;
 use cgroup::Cgroups;
 use doorbell_wire::ids::ShortText;
 use doorbell_wire::message::Offer;
-use doorbell_wire::message::action::{Action, Executable, Limits, Run};
+use doorbell_wire::message::action::{Action, Executable, Limits, Run, RunReboot};
 use doorbell_wire::message::outcome::{Evidence, NotStarted, Outcome, Ran, Refusal, StartFault};
 
 /// An action that can be begun.
@@ -55,7 +55,9 @@ pub fn prepare(
             return link::Prepared::new(set).map(Prepared::Link).map_err(Outcome::Refused);
         }
         (Action::LinkList, _) => return Err(unsupported("a list of links with a sequence")),
-        (Action::Run(run), verified) => Job::Program(program(run, verified, cgroups)?),
+        (Action::Run(run) | Action::RunReboot(RunReboot { run, .. }), verified) => {
+            Job::Program(program(run, verified, cgroups)?)
+        }
         (Action::Put(put), Some(Verified::File(file))) => Job::Own(put::job(put, file)),
         (Action::Get(get), None) => Job::Own(get::job(get)),
         (Action::LinkSet(_) | Action::Put(_) | Action::Get(_), _) => {
@@ -63,7 +65,7 @@ pub fn prepare(
         }
     };
     let limits = match &offer.action {
-        Action::Run(run) => run.parts().limits,
+        Action::Run(run) | Action::RunReboot(RunReboot { run, .. }) => run.parts().limits,
         Action::Get(_) | Action::Put(_) | Action::LinkSet(_) | Action::LinkList => {
             Limits { output_len_max: offer.action.output_len_max(), ..Limits::default() }
         }
@@ -81,7 +83,7 @@ pub fn query(action: &Action) -> Done {
             Ok(links) => done(Outcome::Succeeded, Evidence::Links(links)),
             Err(errno) => done(not_started(errno as i32), Evidence::None),
         },
-        Action::Run(_) | Action::LinkSet(_) | Action::Put(_) | Action::Get(_) => {
+        Action::Run(_) | Action::RunReboot(_) | Action::LinkSet(_) | Action::Put(_) | Action::Get(_) => {
             done(unsupported("an effect without a sequence"), Evidence::None)
         }
     }

@@ -16,7 +16,7 @@ use crate::state::StateDir;
 use doorbell_archive::sparse;
 use doorbell_wire::ids::{Digest, GuestPath, RequestId, ShortText};
 use doorbell_wire::message::Offer;
-use doorbell_wire::message::action::{Action, Executable, Form, Payload};
+use doorbell_wire::message::action::{Action, Executable, Form, Payload, RunReboot};
 use doorbell_wire::message::outcome::NotReceived;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -93,7 +93,7 @@ impl Fetches {
 impl Purpose {
     fn of(action: &Action) -> Option<Self> {
         match action {
-            Action::Run(run) => match &run.parts().executable {
+            Action::Run(run) | Action::RunReboot(RunReboot { run, .. }) => match &run.parts().executable {
                 Executable::Program(program) => Some(Self::Program(program.name.clone())),
                 Executable::InGuest(_) => None,
             },

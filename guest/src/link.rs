@@ -181,6 +181,8 @@ impl<S: AsFd + Read + Write> Link<S> {
                 | Owed::Welcomed(_)
                 | Owed::Attached(..)
                 | Owed::Offered(_)
+                | Owed::Pushed(_)
+                | Owed::Clock(_)
                 | Owed::Stage(_)
                 | Owed::Input(_)
                 | Owed::InputEnd(_)

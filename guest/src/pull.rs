@@ -29,7 +29,7 @@ use doorbell_wire::error::SessionError;
 use doorbell_wire::handshake::choose_version;
 use doorbell_wire::ids::{RequestId, ShortText, Signature, Tick};
 use doorbell_wire::message::outcome::{Outcome, Refusal};
-use doorbell_wire::message::{Capabilities, Greeting, Hello, Input, Offer, Progress, Stage};
+use doorbell_wire::message::{Capabilities, Greeting, Hello, Input, Offer, Progress, Push, Stage};
 use doorbell_wire::session::guest::{Guest, Owed};
 use nix::poll::PollFd;
 use tracing::{debug, info, warn};
@@ -54,8 +54,12 @@ impl Agent {
     /// What this agent can do in this guest.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        let always =
-            Capabilities::RUN.with(Capabilities::LINK).with(Capabilities::TERMINAL).with(Capabilities::FILES);
+        let always = Capabilities::RUN
+            .with(Capabilities::LINK)
+            .with(Capabilities::TERMINAL)
+            .with(Capabilities::FILES)
+            .with(Capabilities::PUSH)
+            .with(Capabilities::CLOCK);
         match &self.cgroups {
             Some(cgroups) if cgroups.has_limits() => {
                 always.with(Capabilities::CGROUP_KILL).with(Capabilities::LIMITS)
@@ -106,7 +110,12 @@ impl Agent {
                 self.open.push(way);
                 return Ok(self.present(way, session)?);
             }
-            Owed::Offered(offer) => return self.offered(way, session, now, offer),
+            Owed::Offered(offer) => return self.offered(way, session, now, offer, &[]),
+            Owed::Pushed(push) => {
+                let Push { offer, program } = *push;
+                return self.offered(way, session, now, Box::new(offer), &program);
+            }
+            Owed::Clock(host_time_ms) => clock::set(host_time_ms),
             Owed::Stage(chunk) => return Ok(self.stage(session, &chunk)?),
             Owed::Attached(request, from) => {
                 if let Some(hand) = self.hand(request) {
@@ -201,7 +210,14 @@ impl Agent {
         session.pull()
     }
 
-    fn offered(&mut self, way: Way, session: Guest, now: Tick, offer: Box<Offer>) -> Result<Guest, Ended> {
+    fn offered(
+        &mut self,
+        way: Way,
+        session: Guest,
+        now: Tick,
+        offer: Box<Offer>,
+        program: &[u8],
+    ) -> Result<Guest, Ended> {
         let request = offer.request;
         if self.hand(request).is_some() {
             return self.offered_elsewhere(way, session, request);
@@ -220,7 +236,7 @@ impl Agent {
                 self.ended(request, query(&offer.action));
                 Ok(session)
             }
-            Decision::Begin(sequence) => Ok(self.fetch(session, now, offer, sequence)?),
+            Decision::Begin(sequence) => Ok(self.fetch(session, now, offer, sequence, program)?),
             Decision::Repeat(acknowledgement) => Ok(self.repeat(session, *acknowledgement)?),
             Decision::Interrupted => {
                 self.end_left_over(request);

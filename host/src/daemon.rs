@@ -86,6 +86,9 @@ async fn expire(manager: Arc<Manager>, mut stopped: watch::Receiver<bool>) {
             Err(error) if error.is_of_disk() => {}
             Err(error) => warn!(error = error.whole(), "expired requests could not be ended"),
         }
+        if let Err(error) = manager.close_vanished().await {
+            warn!(error = error.whole(), "requests of guests that are gone could not be closed");
+        }
         manager.cancel_deserted(Instant::now()).await;
     }
 }

@@ -36,7 +36,7 @@ pub async fn judge(
     }
     let token = SessionToken::new(random()?);
     let name = &guest.name;
-    Ok(match manager.store.admit(guest.id, &hello.claims, token).await? {
+    Ok(match manager.store.admit(guest.id, &hello.claims, token, met_at).await? {
         Verdict::Welcome => Judgement::Welcome(token),
         Verdict::NotApproved => {
             manager.store.pend_key(guest.id, hello.claims.public_key, met_at).await?;

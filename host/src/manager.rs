@@ -12,6 +12,7 @@ use crate::input::Inputs;
 use crate::output::Outputs;
 use crate::programs::Programs;
 use crate::registry::Registry;
+use crate::request::is_closed;
 use crate::store::{RequestRow, Store, StoreError};
 use crate::trace::Histograms;
 use crate::uploads::Uploads;
@@ -80,7 +81,7 @@ impl Manager {
         if row.state.is_final() {
             self.clients.forget(row.id);
             self.outputs.let_go(row.id);
-            if row.action.input() != Input::None {
+            if row.action.input() != Input::None && is_closed(row.state) {
                 self.inputs.remove(row.id).await;
             }
         }
@@ -121,9 +122,24 @@ impl Manager {
         }
         for request in self.inputs.all().await? {
             match self.store.request(request).await {
-                Ok(row) if !row.state.is_final() => {}
+                Ok(row) if !is_closed(row.state) => {}
                 Ok(_) | Err(StoreError::NotFound { .. }) => self.inputs.remove(request).await,
                 Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the started requests whose guests have been away for too long. Before this manager they may have been
+    /// there, so that each has its whole time again.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn close_vanished(&self) -> Result<(), StoreError> {
+        for row in self.store.vanished().await? {
+            let up_ms = crate::time::unix_ms().saturating_sub(self.started_at_ms);
+            if self.registry.bell(row.guest_id).is_none() && up_ms >= row.confirm_within_ms {
+                self.moved(&self.store.unconfirmed(row.id).await?).await;
             }
         }
         Ok(())

@@ -11,9 +11,10 @@ use doorbell_api::receipt::{
     FileEvidence, FileKind, LinkState, OutputTotal, Ran, Receipt, StartFault, Usage,
 };
 use doorbell_api::request::State;
-use doorbell_wire::message::action::{Action, Executable, LinkSet, RunParts};
+use doorbell_wire::message::action::{Action, Executable, LinkSet, RunParts, RunReboot};
 use doorbell_wire::message::outcome::{
-    self, Acknowledgement, Evidence, LinkChange, NotReceived, NotStarted, Outcome, Refusal, StreamTotal,
+    self, Acknowledgement, Evidence, LinkChange, NotReceived, NotStarted, Outcome, Rebooted, Refusal,
+    StreamTotal,
 };
 use nix::errno::Errno;
 use sha2::{Digest as _, Sha256};
@@ -38,6 +39,7 @@ pub fn judge(action: &Action, ack: &Acknowledgement, kept: OutputKept) -> Judged
             receipt.link_after = Some(link_to_api(after));
         }
         Evidence::File(file) => receipt.file = Some(file_to_api(file)),
+        Evidence::Rebooted(Rebooted { before, .. }) => receipt.boot_before = Some(before.to_string()),
         Evidence::None | Evidence::Links(_) => {}
     }
     let state = fill_outcome(&mut receipt, action, &ack.outcome);
@@ -69,6 +71,8 @@ pub fn closed(detail: &str, kept: OutputKept) -> Receipt {
         ran: None,
         usage: None,
         boot_id: None,
+        boot_before: None,
+        amends: None,
         audit_hash: String::new(),
     }
 }
@@ -168,10 +172,7 @@ fn tell_of_memory(receipt: &mut Receipt, action: &Action, state: State) {
     } else {
         return;
     };
-    let limit = match action {
-        Action::Run(run) => run.parts().limits.memory_max,
-        Action::LinkList | Action::LinkSet(_) | Action::Put(_) | Action::Get(_) => None,
-    };
+    let limit = run_parts(action).and_then(|parts| parts.limits.memory_max);
     let numbers = [("limit", limit), ("peak", usage.memory_peak)];
     let told: Vec<_> = numbers
         .into_iter()
@@ -193,7 +194,7 @@ fn fill_outcome(receipt: &mut Receipt, action: &Action, outcome: &Outcome) -> St
     match outcome {
         Outcome::Succeeded => {
             // What is no program has no status.
-            receipt.exit_code = matches!(action, Action::Run(_)).then_some(0);
+            receipt.exit_code = action.run().map(|_| 0);
             State::Succeeded
         }
         Outcome::Failed(code) => {
@@ -232,6 +233,17 @@ fn fill_outcome(receipt: &mut Receipt, action: &Action, outcome: &Outcome) -> St
             ),
         ),
         Outcome::NotStarted(why) => fill_not_started(receipt, action, *why),
+        // An open request is queued by it; only one that was closed meanwhile comes here.
+        Outcome::Continues(_) => told(
+            receipt,
+            State::Interrupted,
+            "its program asked to be continued behind a reboot, and the request was closed by then".into(),
+        ),
+        Outcome::NotRebooted => told(
+            receipt,
+            State::Failed,
+            "the program has ended as it should, and the guest did not reboot behind it".into(),
+        ),
     }
 }
 
@@ -311,7 +323,7 @@ fn fill_refusal(receipt: &mut Receipt, link: &str, refusal: &Refusal) -> State {
 fn subject(action: &Action) -> String {
     match action {
         Action::LinkSet(LinkSet { link, .. }) => link.to_string(),
-        Action::Run(run) => match &run.parts().executable {
+        Action::Run(run) | Action::RunReboot(RunReboot { run, .. }) => match &run.parts().executable {
             Executable::InGuest(command) => command.as_str().to_owned(),
             Executable::Program(program) => program.name.to_string(),
         },
@@ -321,11 +333,8 @@ fn subject(action: &Action) -> String {
     }
 }
 
-const fn run_parts(action: &Action) -> Option<&RunParts> {
-    match action {
-        Action::Run(run) => Some(run.parts()),
-        Action::LinkList | Action::LinkSet(_) | Action::Put(_) | Action::Get(_) => None,
-    }
+fn run_parts(action: &Action) -> Option<&RunParts> {
+    action.run().map(|run| run.parts())
 }
 
 /// What the bytes of an action are, for people.

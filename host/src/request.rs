@@ -4,11 +4,12 @@
 //! not made, whoever reports it.
 
 use doorbell_api::request::{
-    Action as Shown, Form, Get, Input, Limits, Link, ProgramRef, Put, Run, State, Variable, Window,
+    self as api, Action as Shown, Form, Get, Input, Limits, Link, ProgramRef, Put, Run, State, Variable,
+    Window,
 };
 use doorbell_wire::limits::OUTPUT_LEN_DEFAULT;
 use doorbell_wire::message::Stage;
-use doorbell_wire::message::action::{self as wire, Action, Executable, LinkSet, RunParts};
+use doorbell_wire::message::action::{self as wire, Action, Executable, LinkSet, RunParts, RunReboot};
 
 /// What came of asking for a request that nothing refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,16 +37,22 @@ pub enum Happening {
     Expired,
     /// Its program is not in the manager's store.
     ProgramGone,
+    /// Its guest's agent is too old for it, or cannot do it there.
+    Unsupported,
     /// A cancel was asked for and nothing runs.
     Cancelled,
     /// Its guest was removed.
     GuestRemoved,
+    /// Its guest has been away for too long since it had started.
+    Vanished,
+    /// The guest has rebooted for it, and its next step may start.
+    Continues,
     /// The guest's last word, with the state that goes with it.
     Acknowledged(State),
 }
 
 /// All states, in the order of the printed table.
-pub const STATES: [State; 17] = [
+pub const STATES: [State; 18] = [
     State::Queued,
     State::Offered,
     State::Fetched,
@@ -63,13 +70,27 @@ pub const STATES: [State; 17] = [
     State::NotStarted,
     State::Expired,
     State::Undeliverable,
+    State::Unconfirmed,
 ];
+
+/// Whether nothing more is awaited of a guest: an unconfirmed request may still be told of.
+#[must_use]
+pub const fn is_closed(state: State) -> bool {
+    state.is_final() && !matches!(state, State::Unconfirmed)
+}
 
 /// Where a request that stands at `state` goes; `None` where it stays.
 #[must_use]
 pub fn next(state: State, happening: Happening) -> Option<State> {
     use Happening as H;
     use State as S;
+    if state == S::Unconfirmed {
+        return match happening {
+            H::Acknowledged(outcome) => (outcome.is_final() && outcome != S::Unconfirmed).then_some(outcome),
+            H::Lost => Some(S::Interrupted),
+            _ => None,
+        };
+    }
     if state.is_final() {
         return None;
     }
@@ -82,8 +103,11 @@ pub fn next(state: State, happening: Happening) -> Option<State> {
         H::Lost => (!waits).then_some(S::Interrupted),
         H::Expired => waits.then_some(S::Expired),
         H::ProgramGone => waits.then_some(S::NotRetrieved),
+        H::Unsupported => waits.then_some(S::Refused),
         H::Cancelled => waits.then_some(S::Cancelled),
         H::GuestRemoved => Some(S::Undeliverable),
+        H::Vanished => (!waits).then_some(S::Unconfirmed),
+        H::Continues => (!waits).then_some(S::Queued),
         H::Acknowledged(outcome) => outcome.is_final().then_some(outcome),
     }
 }
@@ -93,7 +117,7 @@ pub fn next(state: State, happening: Happening) -> Option<State> {
 pub const fn reached(stage: Stage) -> Option<Happening> {
     match stage {
         Stage::Fetched | Stage::Verified => Some(Happening::Fetched),
-        Stage::Journalled => None,
+        Stage::Journalled | Stage::Rebooting => None,
         Stage::Started => Some(Happening::Started),
     }
 }
@@ -119,6 +143,8 @@ pub const fn word(state: State) -> &'static str {
         State::NotStarted => "not-started",
         State::Expired => "expired",
         State::Undeliverable => "undeliverable",
+        State::Unconfirmed => "unconfirmed",
+        State::Held => "held",
     }
 }
 
@@ -132,7 +158,9 @@ pub fn from_word(text: &str) -> Option<State> {
 #[must_use]
 pub fn shown(action: &Action) -> Option<Shown> {
     match action {
-        Action::Run(run) => Some(Shown::Run(shown_run(run.parts()))),
+        Action::Run(run) | Action::RunReboot(RunReboot { run, .. }) => {
+            Some(Shown::Run(shown_run(run.parts())))
+        }
         Action::LinkList => None,
         Action::LinkSet(LinkSet { link, up }) => {
             let link = Link { link: link.to_string() };
@@ -143,11 +171,25 @@ pub fn shown(action: &Action) -> Option<Shown> {
     }
 }
 
+/// When the guest is to reboot for an action.
+#[must_use]
+pub const fn reboot(action: &Action) -> Option<api::Reboot> {
+    match action {
+        Action::RunReboot(RunReboot { reboot: wire::Reboot::AfterSuccess, .. }) => {
+            Some(api::Reboot::AfterSuccess)
+        }
+        Action::RunReboot(RunReboot { reboot: wire::Reboot::OnStatus { status, steps_max }, .. }) => {
+            Some(api::Reboot::OnStatus { status: status.get(), steps_max: steps_max.get() })
+        }
+        Action::Run(_) | Action::LinkList | Action::LinkSet(_) | Action::Put(_) | Action::Get(_) => None,
+    }
+}
+
 /// An action in the audit trail: no argument and no variable, either can be a secret.
 #[must_use]
 pub fn summary(action: &Action) -> String {
     match action {
-        Action::Run(run) => {
+        Action::Run(run) | Action::RunReboot(RunReboot { run, .. }) => {
             let parts = run.parts();
             let args = parts.args.len();
             let user = parts.user.as_ref().map(|user| format!(" as {:?}", user.as_str())).unwrap_or_default();
@@ -236,7 +278,7 @@ mod tests {
     use super::*;
     use std::fmt::Write as _;
 
-    const HAPPENINGS: [Happening; 10] = [
+    const HAPPENINGS: [Happening; 13] = [
         Happening::Offered,
         Happening::Fetched,
         Happening::Started,
@@ -246,15 +288,19 @@ mod tests {
         Happening::ProgramGone,
         Happening::Cancelled,
         Happening::GuestRemoved,
+        Happening::Unsupported,
+        Happening::Vanished,
+        Happening::Continues,
         Happening::Acknowledged(State::Succeeded),
     ];
 
     const TABLE: &str = "\
-state          Offered        Fetched        Started        LostAgain      Lost           Expired        ProgramGone    Cancelled      GuestRemoved   Acknowledged(Succeeded)
-queued         offered        fetched        started        -              -              expired        not-retrieved  cancelled      undeliverable  succeeded
-offered        offered        fetched        started        -              -              expired        not-retrieved  cancelled      undeliverable  succeeded
-fetched        offered        -              started        -              -              expired        not-retrieved  cancelled      undeliverable  succeeded
-started        -              -              -              queued         interrupted    -              -              -              undeliverable  succeeded
+state          Offered        Fetched        Started        LostAgain      Lost           Expired        ProgramGone    Cancelled      GuestRemoved   Unsupported    Vanished       Continues      Acknowledged(Succeeded)
+queued         offered        fetched        started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              succeeded
+offered        offered        fetched        started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              succeeded
+fetched        offered        -              started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              succeeded
+started        -              -              -              queued         interrupted    -              -              -              undeliverable  -              unconfirmed    queued         succeeded
+unconfirmed    -              -              -              -              interrupted    -              -              -              -              -              -              -              succeeded
 ";
 
     fn printed() -> String {
@@ -264,7 +310,7 @@ started        -              -              -              queued         inter
                 if table.ends_with("state") { 10 } else { 15 - table.rsplit(' ').next().unwrap().len() };
             write!(table, "{}{happening:?}", " ".repeat(pad)).unwrap();
         }
-        for state in STATES.into_iter().filter(|state| !state.is_final()) {
+        for state in STATES.into_iter().filter(|state| !is_closed(*state)) {
             let cells = HAPPENINGS.map(|happening| next(state, happening).map_or("-", word));
             let line: String =
                 std::iter::once(word(state)).chain(cells).map(|cell| format!("{cell:<15}")).collect();
@@ -281,7 +327,7 @@ started        -              -              -              queued         inter
 
     #[test]
     fn nothing_moves_a_request_that_has_a_final_state() {
-        for state in STATES.into_iter().filter(|state| state.is_final()) {
+        for state in STATES.into_iter().filter(|state| is_closed(*state)) {
             for happening in HAPPENINGS {
                 assert_eq!(next(state, happening), None, "{state:?} {happening:?}");
             }
@@ -293,6 +339,7 @@ started        -              -              -              queued         inter
         for outcome in STATES {
             let to = next(State::Started, Happening::Acknowledged(outcome));
             assert_eq!(to, outcome.is_final().then_some(outcome));
+            assert_ne!(next(State::Unconfirmed, Happening::Acknowledged(outcome)), Some(State::Unconfirmed));
         }
     }
 

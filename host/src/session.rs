@@ -19,7 +19,7 @@ use crate::store::{GuestRow, RequestRow, StoreError};
 use crate::time::{unix_ms, unix_us};
 use crate::trace::Clock;
 use doorbell_api::event::Change;
-use doorbell_api::guest::Presence;
+use doorbell_api::guest::{Presence, Trigger};
 use doorbell_wire::error::{Malformed, Reason, SessionError, Silent};
 use doorbell_wire::frame::Deframer;
 use doorbell_wire::ids::{BootId, SessionToken, Tick};
@@ -62,6 +62,10 @@ struct Session<S> {
     entered: bool,
     token: Option<SessionToken>,
     hands: Hands,
+    // Whether its requests are pushed.
+    pushes: bool,
+    // Whether another request could be offered beside the last one.
+    more: bool,
     // Every sequence of the guest below this one is settled.
     floor: u64,
     rung_us: Option<u64>,
@@ -150,6 +154,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             entered: false,
             token: None,
             hands: Hands::default(),
+            pushes: false,
+            more: false,
             floor: 0,
             rung_us: None,
             greeted: None,
@@ -232,6 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
                     session
                 }
                 Owed::Judge(hello) => self.judge(session, &hello).await?,
+                Owed::Polls(polls) => self.polls(session, polls).await?,
                 Owed::Pulled => self.pulled(session).await?,
                 Owed::Attach(attach) => self.attach(session, attach).await?,
                 Owed::Serve(request) => self.begin_serving(session, request)?,
@@ -256,14 +263,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         }
         if found.waiting {
             self.manager.events.tell(&self.guest.name, Change::Rung);
-            session = self.ring(session)?;
+            session = if self.pushes { self.push(session).await? } else { self.ring(session)? };
         }
         Ok(session)
     }
 
-    /// Rings, unless the guest's hands are full: it pulls by itself when one is free again.
+    /// Rings, unless the guest's hands are full: it pulls by itself when one is free again. One that only polls is
+    /// never rung.
     fn ring(&mut self, session: Host) -> Result<Host, End> {
-        if session.in_hand().count() >= HANDS_MAX {
+        if session.in_hand().count() >= HANDS_MAX || self.guest.trigger == Trigger::Poll {
             return Ok(session);
         }
         self.rung_us.get_or_insert_with(unix_us);

@@ -39,14 +39,15 @@ pub fn from_number(number: u8) -> Option<Station> {
     STATIONS.get(usize::from(number)).copied()
 }
 
-/// The station that a guest's report is about.
+/// The station that a guest's report is about; a reboot is none of its own.
 #[must_use]
-pub const fn station_of(stage: Stage) -> Station {
+pub const fn station_of(stage: Stage) -> Option<Station> {
     match stage {
-        Stage::Fetched => Station::Fetched,
-        Stage::Verified => Station::Verified,
-        Stage::Journalled => Station::Journalled,
-        Stage::Started => Station::Started,
+        Stage::Fetched => Some(Station::Fetched),
+        Stage::Verified => Some(Station::Verified),
+        Stage::Journalled => Some(Station::Journalled),
+        Stage::Started => Some(Station::Started),
+        Stage::Rebooting => None,
     }
 }
 

@@ -276,6 +276,8 @@ pub fn new_request(action: Action) -> NewRequest {
         id: None,
         action,
         timeout_ms: None,
+        reboot: None,
+        confirm_within_ms: None,
         expires_in_ms: None,
         idempotent: false,
         urgent: false,

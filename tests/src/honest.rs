@@ -148,7 +148,9 @@ impl Worker {
                     session.pull().ok()?
                 }
                 Owed::Offered(offer) => apply(session, &offer, line)?,
-                Owed::Attached(..)
+                Owed::Pushed(push) => apply(session, &push.offer, line)?,
+                Owed::Clock(_)
+                | Owed::Attached(..)
                 | Owed::Stage(_)
                 | Owed::Input(_)
                 | Owed::InputEnd(_)

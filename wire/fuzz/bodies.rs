@@ -16,7 +16,8 @@ use doorbell_wire::message::action::{
 use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome, OutputTotals};
 use doorbell_wire::message::{
     self, Attach, Attached, Capabilities, Chunk, Claims, Credit, Fetch, FromGuest, FromHost, Greeting, Hello,
-    InputCredit, InputEnd, Kind, Offer, Offsets, Output, Progress, Resize, Spooled, Stage, Stream, Welcome,
+    InputCredit, InputEnd, Kind, Offer, Offsets, Output, Polls, Progress, Push, Resize, Spooled, Stage,
+    Stream, Welcome,
 };
 use doorbell_wire::session::guest::{Guest, Owed as GuestOwed};
 use doorbell_wire::session::host::{Host, Owed as HostOwed};
@@ -152,6 +153,7 @@ impl HostBook {
                 }
                 HostOwed::Spool(output) => self.spool(&output),
                 HostOwed::Judge(_)
+                | HostOwed::Polls(_)
                 | HostOwed::Pulled
                 | HostOwed::Attach(_)
                 | HostOwed::Serve(_)
@@ -254,6 +256,8 @@ impl GuestBook {
                 | GuestOwed::Welcomed(_)
                 | GuestOwed::Attached(..)
                 | GuestOwed::Offered(_)
+                | GuestOwed::Pushed(_)
+                | GuestOwed::Clock(_)
                 | GuestOwed::InputEnd(_)
                 | GuestOwed::Resize(_)
                 | GuestOwed::Spooled(_)
@@ -363,6 +367,7 @@ fn from_guest(step: u8, from: &mut Source<'_>) -> Option<FromGuest> {
             request: from.request(),
             bytes: u32::try_from(from.len()).ok()?,
         }),
+        11 => FromGuest::Polls(Polls { every_ms: u32::from(from.byte()?) }),
         _ => FromGuest::from_frame(&raw(from)?).ok()?,
     })
 }
@@ -401,6 +406,8 @@ fn from_host(step: u8, from: &mut Source<'_>) -> Option<FromHost> {
         }),
         13 => FromHost::InputEnd(InputEnd { request: from.request(), len: from.place() }),
         14 => FromHost::Resize(resize(from)),
+        15 => FromHost::Clock(from.place()),
+        16 => FromHost::Push(Box::new(Push { offer: offer(from), program: vec![b'#'; from.len()] })),
         _ => FromHost::from_frame(&raw(from)?).ok()?,
     })
 }

@@ -5,7 +5,11 @@
 
 /// The oldest protocol version this code speaks.
 pub const VERSION_MIN: u16 = 0;
-/// The newest protocol version this code speaks. Version 0 may still change; from 1 on bytes are frozen.
+/// The newest protocol version this code speaks. Both may still change; once 1 is released its bytes are frozen.
+#[cfg(not(feature = "previous"))]
+pub const VERSION_CURRENT: u16 = 1;
+/// The newest protocol version of a build that stands for the one before.
+#[cfg(feature = "previous")]
 pub const VERSION_CURRENT: u16 = 0;
 
 /// The vsock port the manager listens on. Below 1024, so that no unprivileged process of the host can
@@ -28,6 +32,8 @@ pub const BULK_WINDOW: u32 = 128 * 1024;
 
 /// Bytes of the largest program. Bounds the disk a request can take in the guest before it is verified.
 pub const PROGRAM_LEN_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of the largest program that rides behind a ring: it waits for no credit, so it is no more than a chunk.
+pub const PUSH_LEN_MAX: u64 = 16 * 1024;
 /// Bytes of the largest file or archive that is put into a guest. Bounds the disk it can take there.
 pub const FILE_LEN_MAX: u64 = 16 * 1024 * 1024 * 1024;
 /// Output bytes that are kept of one stream of one request, at most; a request asks for as much or less.
@@ -84,6 +90,10 @@ pub const WRITE_MS_MAX: u64 = 30_000;
 pub const RETRY_MS_MIN: u64 = 250;
 /// Milliseconds between an agent's tries, at most, with jitter, later on.
 pub const RETRY_MS_MAX: u64 = 5_000;
+/// Seconds between an agent's polls, at least: faster than that is what rings are for.
+pub const POLL_S_MIN: u32 = 1;
+/// Seconds between an agent's polls, at most.
+pub const POLL_S_MAX: u32 = 86_400;
 /// Milliseconds after a loss during which the agent tries eagerly.
 pub const RETRY_EAGER_MS: u64 = 10_000;
 

@@ -16,9 +16,9 @@ pub use bulk::{
     Attach, Attached, Chunk, Credit, Fetch, Input, InputCredit, InputEnd, Offsets, Output, Resize, Spooled,
     Stream,
 };
-pub use opening::{Capabilities, Claims, Greeting, Hello, Welcome};
+pub use opening::{Capabilities, Claims, Greeting, Hello, Polls, Welcome};
 pub(crate) use request::SEQUENCE_MAX;
-pub use request::{Offer, Progress, Stage};
+pub use request::{Offer, Progress, Push, Stage};
 
 use crate::codec::{decode, encode};
 use crate::error::{Malformed, Reason};
@@ -44,6 +44,8 @@ messages! {
         Input = 0x1a, "INPUT", CHUNK_LEN_MAX + 64, (body);
         InputEnd = 0x1b, "INPUT_END", 32, (body);
         Resize = 0x1c, "RESIZE", 32, (body);
+        Push = 0x1d, "PUSH", PAYLOAD_LEN_MAX, (body);
+        Clock = 0x1e, "CLOCK", 16, (body);
         HostBye = 0x1f, "HOST_BYE", 4, (body);
     }
     FromGuest {
@@ -57,11 +59,46 @@ messages! {
         Acknowledge = 0x27, "ACKNOWLEDGE", PAYLOAD_LEN_MAX, (body);
         Pong = 0x28, "PONG", 16, (body);
         InputCredit = 0x29, "INPUT_CREDIT", 32, (body);
+        Polls = 0x2a, "POLLS", 8, (body);
         GuestBye = 0x2f, "GUEST_BYE", 4, (body);
     }
 }
 
 impl Kind {
+    /// The protocol version that brought this kind. It is neither sent nor taken in a session of an earlier one.
+    #[must_use]
+    pub const fn since(self) -> u16 {
+        match self {
+            Self::Push | Self::Clock | Self::Polls => 1,
+            Self::Ring
+            | Self::Greeting
+            | Self::Welcome
+            | Self::Offer
+            | Self::Nothing
+            | Self::Chunk
+            | Self::OutputCredit
+            | Self::Attached
+            | Self::Noted
+            | Self::Cancel
+            | Self::Ping
+            | Self::Input
+            | Self::InputEnd
+            | Self::Resize
+            | Self::HostBye
+            | Self::Hello
+            | Self::Pull
+            | Self::Fetch
+            | Self::ChunkCredit
+            | Self::Attach
+            | Self::Progress
+            | Self::Output
+            | Self::Acknowledge
+            | Self::Pong
+            | Self::InputCredit
+            | Self::GuestBye => 0,
+        }
+    }
+
     /// A kind with this bit set may be passed over by a side that does not know it.
     pub const IGNORABLE: u8 = 0x80;
 }
@@ -97,6 +134,10 @@ pub enum FromHost {
     InputEnd(InputEnd),
     /// The terminal of a request in hand has another size.
     Resize(Resize),
+    /// A request that nobody pulled for; it follows its ring at once.
+    Push(Box<Push>),
+    /// Set the guest's clock to this: the host's, milliseconds since the Unix epoch.
+    Clock(u64),
     /// The manager ends the session.
     HostBye(Reason),
 }
@@ -124,6 +165,8 @@ pub enum FromGuest {
     Pong(u64),
     /// The program has taken so much of its input; as much more may come.
     InputCredit(InputCredit),
+    /// The agent closes when nothing waits, and comes back on a timer.
+    Polls(Polls),
     /// The agent ends the session.
     GuestBye(Reason),
 }

@@ -28,11 +28,15 @@ fn every_vector_in_the_document_decodes_and_re_encodes() {
     for vector in vectors().iter().filter(|vector| vector.get("refused").is_empty()) {
         let name = vector.get("name");
         assert!(seen.insert(name.to_owned()), "two vectors are called {name}");
-        assert_eq!(vector.get("version"), "0", "{name}");
         let (frames, end) = deframe(&vector.bytes);
         assert!(end.is_ok_and(|deframer| !deframer.is_mid_frame()), "{name} is not one whole frame");
         let [frame] = &frames[..] else { panic!("{name} is not one frame but {}", frames.len()) };
         assert_eq!(vector.get("frame"), frame.kind.name(), "{name}");
+        let since: u16 = vector.get("version").parse().unwrap();
+        assert!(
+            since >= frame.kind.since() && since <= limits::VERSION_CURRENT,
+            "{name} is of version {since}"
+        );
         let message = Message::read(frame).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(known.get(name), Some(&message), "{name} does not say what its name says");
         assert_eq!(message.bytes(), vector.bytes, "{name} is written as {:02x?}", message.bytes());
@@ -82,7 +86,12 @@ fn the_frame_table_matches_the_code() {
             let from = if kind.byte() < 0x20 { "H" } else { "G" };
             let states = &allowed[kind.name()];
             let max = kind.payload_len_max();
-            format!("| {:#04x} | {} | {from} | {states} | … | {max} | … | 0 |", kind.byte(), kind.name())
+            format!(
+                "| {:#04x} | {} | {from} | {states} | … | {max} | … | {} |",
+                kind.byte(),
+                kind.name(),
+                kind.since()
+            )
         })
         .collect();
     let on_paper: Vec<String> = table(&columns)
@@ -401,6 +410,7 @@ fn reason_name(reason: Reason) -> &'static str {
         Reason::SUPERSEDED => "SUPERSEDED",
         Reason::FENCED => "FENCED",
         Reason::OVERLOADED => "OVERLOADED",
+        Reason::POLLED => "POLLED",
         _ => panic!("{reason} has a text and no name in this test"),
     }
 }
@@ -411,11 +421,12 @@ fn constants() -> Vec<(&'static str, u64)> {
     }
     list! {
         VERSION_MIN VERSION_CURRENT MANAGER_PORT AGENT_PORT_MIN AGENT_PORT_MAX HEADER_LEN PAYLOAD_LEN_MAX
-        CHUNK_LEN_MAX BULK_WINDOW PROGRAM_LEN_MAX FILE_LEN_MAX OUTPUT_LEN_MAX OUTPUT_LEN_DEFAULT OUTPUT_BEHIND
+        CHUNK_LEN_MAX BULK_WINDOW PROGRAM_LEN_MAX PUSH_LEN_MAX FILE_LEN_MAX OUTPUT_LEN_MAX OUTPUT_LEN_DEFAULT OUTPUT_BEHIND
         INPUT_LEN_MAX INPUT_WINDOW HANDS_MAX CONCURRENCY_MAX URGENT_MAX NAME_LEN_MAX ARGS_MAX ENV_MAX RUN_BYTES_MAX
         PATH_LEN_MAX TEXT_LEN_MAX LINK_NAME_LEN_MAX LINKS_MAX CONNECT_MS_MAX HANDSHAKE_MS_MAX HEARTBEAT_MS
         SILENCE_MS_MAX FRAME_MS_MAX FETCH_MS_MAX WRITE_MS_MAX RETRY_MS_MIN RETRY_MS_MAX RETRY_EAGER_MS
         SHARE_AHEAD LOOK_MS_MAX LOOK_BUSY_MS SHARE_CALM_MS BEAT_MS SHARE_SILENCE_MS
+        POLL_S_MIN POLL_S_MAX
     }
 }
 

@@ -19,9 +19,10 @@ mod random;
 #[path = "pair/world.rs"]
 mod world;
 
-use common::walk::{self, drain, drained, host_says, pulling, settling, welcomed};
+use common::walk::{self, drain, drained, drained_host, host_says, pulling, settling, welcomed};
 use common::{START, samples};
 use doorbell_wire::error::{Reason, SessionError};
+use doorbell_wire::ids::Tick;
 use doorbell_wire::limits::{FETCH_MS_MAX, HANDS_MAX, HANDSHAKE_MS_MAX, HEARTBEAT_MS, SILENCE_MS_MAX};
 use doorbell_wire::message::action::Action;
 use doorbell_wire::message::{Chunk, FromGuest, FromHost, Offer, Stage};
@@ -280,6 +281,46 @@ fn the_heartbeat_keeps_an_idle_session_open() {
     assert!(world.is_connected(), "seven hours of nothing end no session");
     assert_eq!(world.pulls, before, "and cause no pull");
     assert_eq!(world.manager_heard(), world.now);
+}
+
+#[test]
+fn a_guest_that_stands_still_is_not_given_up() {
+    let (stops, hour) = (START.after(40_000), START.after(3_600_000));
+    let host = drained_host(welcomed().expire(START.after(HEARTBEAT_MS)).unwrap());
+    let mut host = host.suspend(stops).suspend(START.after(50_000));
+    assert_eq!(walk::host_wakes(&mut host), Tick(u64::MAX), "nothing is due while it stands still");
+    let host = host.expire(hour).unwrap();
+    assert!(host.is_suspended());
+    let mut host = host.resume(hour).resume(hour);
+    assert_eq!(walk::drain_host(&mut host), [HostOwed::Send(FromHost::Ping(2))], "asked for at once");
+    assert_eq!(walk::host_wakes(&mut host), hour.after(SILENCE_MS_MAX - 40_000), "silent for 40 s before");
+    let deadline = hour.after(SILENCE_MS_MAX - 40_000);
+    closed_for_silence(host.expire(deadline), "Settling", SILENCE_MS_MAX);
+    // In the handshake nothing is asked, and its deadline is later by as long.
+    let mut host = walk::greeted().suspend(START.after(1_000)).expire(hour).unwrap().resume(hour);
+    assert_eq!(walk::host_wakes(&mut host), hour.after(HANDSHAKE_MS_MAX - 1_000));
+    // What was on its way when it stopped is taken, and says nothing of the time behind.
+    let host = welcomed().suspend(START.after(1_000));
+    let host = walk::drained_host(host.receive(START.after(2_000), FromGuest::Pull).unwrap());
+    let mut host = drained_host(host.nothing().unwrap().resume(hour));
+    assert_eq!(walk::host_wakes(&mut host), hour.after(HEARTBEAT_MS));
+    let host = host.expire(hour.after(SILENCE_MS_MAX - 1)).unwrap();
+    closed_for_silence(drained_host(host).expire(hour.after(SILENCE_MS_MAX)), "Quiet", SILENCE_MS_MAX);
+}
+
+#[test]
+fn a_guest_that_stood_still_goes_on_within_one_round_trip() {
+    let mut world = World::with_requests(&[200_000]);
+    world.connect();
+    world.deliver_until(100_000);
+    world.stand_still(86_400_000);
+    world.settle();
+    world.all_done_exactly_once(false);
+    world.accept(0);
+    world.stand_still(86_400_000);
+    world.settle();
+    world.all_done_exactly_once(false);
+    assert!(world.is_connected());
 }
 
 #[test]

@@ -24,6 +24,7 @@ impl Agent {
         now: Tick,
         offer: Box<Offer>,
         sequence: Sequence,
+        program: &[u8],
     ) -> Result<Guest, SessionError> {
         let request = offer.request;
         self.fetches.settle(offer.floor);
@@ -34,6 +35,16 @@ impl Agent {
         match self.fetches.begin(&self.state, &offer) {
             Ok(None) => self.begin(session, &offer, sequence, None),
             Ok(Some(staging)) if staging.is_whole() => self.fetched(session, &offer, staging),
+            // It rode behind the ring, and nothing of it was there before.
+            Ok(Some(mut staging)) if !program.is_empty() && staging.offset() == 0 => {
+                match staging.add(program) {
+                    Ok(()) => self.fetched(session, &offer, staging),
+                    Err(refusal) => {
+                        self.end(request, Outcome::NotReceived(refusal));
+                        Ok(session)
+                    }
+                }
+            }
             Ok(Some(staging)) => {
                 let offset = staging.offset();
                 self.set(request, Station::Fetching(offer, Box::new(staging)));

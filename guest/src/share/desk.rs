@@ -158,6 +158,7 @@ impl Desk {
                 Owed::Send(message) => message.to_frame()?.write(&mut self.out)?,
                 // Only what comes in causes these, and that is drained where it is read.
                 Owed::Judge(_)
+                | Owed::Polls(_)
                 | Owed::Pulled
                 | Owed::Attach(_)
                 | Owed::Serve(_)
@@ -196,7 +197,8 @@ impl Desk {
                     self.store(&acknowledgement, agent)?;
                     host
                 }
-                Owed::Serve(_) | Owed::InputTaken(_) => host,
+                // It looks on a timer of its own.
+                Owed::Polls(_) | Owed::Serve(_) | Owed::InputTaken(_) => host,
             }
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A guest to be added. Exactly one of `cid` and `hybrid_socket` is given.
+/// A guest to be added. At most one of `cid` and `hybrid_socket` is given, and one of these or `share`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewGuest {
@@ -24,6 +24,32 @@ pub struct NewGuest {
     /// How many ordinary requests run in it at once, 1 to 8; 1, in order, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u8>,
+    /// A directory of the host that the guest shares: requests are put there too, or only there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<String>,
+    /// How its requests come to it; `ring` when absent, `store` where it has a share and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+    /// Whether its clock is set to the host's at each session; not when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_clock: Option<bool>,
+}
+
+/// How requests come to a guest. Whatever it is, an agent that polls by itself is answered.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trigger {
+    /// It is rung, and pulls.
+    #[default]
+    Ring,
+    /// It is never rung: its agent asks on a timer.
+    Poll,
+    /// The request, and its program where that is small, follow the ring at once, where the agent can take them.
+    Push,
+    /// A prompt lies in the shared directory, and its agent looks there on a timer.
+    Store,
+    /// A prompt lies in the shared directory, and a ring makes its agent look there at once.
+    RingStore,
 }
 
 /// Changes of a guest; what is absent stays as it is.
@@ -42,6 +68,15 @@ pub struct GuestChange {
     /// How many ordinary requests run in it at once, 1 to 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u8>,
+    /// Another shared directory; an empty text removes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<String>,
+    /// How its requests come to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+    /// Whether its clock is set to the host's at each session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_clock: Option<bool>,
 }
 
 /// A guest.
@@ -77,6 +112,31 @@ pub struct Guest {
     pub concurrency: u8,
     /// Requests that have no final state yet.
     pub open_requests: u64,
+    /// The directory that it shares with the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<String>,
+    /// How its requests come to it.
+    #[serde(default)]
+    pub trigger: Trigger,
+    /// Whether its clock is set to the host's at each session.
+    #[serde(default)]
+    pub set_clock: bool,
+    /// A copy of it that was met and turned away since its key was last approved: a clone, or a rewound snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyMet>,
+}
+
+/// A bearer of a guest's key with a stale session token.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+pub struct CopyMet {
+    /// The run of its kernel.
+    pub boot_id: String,
+    /// Where it was met.
+    pub met_at: String,
+    /// When it was last met, milliseconds since the Unix epoch.
+    pub seen_at_ms: u64,
+    /// Why it was turned away.
+    pub reason: String,
 }
 
 /// Whether a guest is there. A signal of its own, never inferred from requests.
@@ -89,6 +149,14 @@ pub enum Presence {
     Pending,
     /// A proved session is open.
     Connected,
+    /// A proved session is open, and nothing was heard in it for longer than a heartbeat takes.
+    Silent,
+    /// No session is open, and its agent comes back on a timer.
+    Polling,
+    /// Its virtual machine is paused, as its monitor says.
+    Paused,
+    /// Its virtual machine is off, as its monitor says.
+    Off,
     /// No session is open.
     Gone,
     /// It presented a stale session token: a copy, or rewound.
@@ -106,6 +174,9 @@ pub struct AgentInfo {
     pub boot_id: String,
     /// What it can do.
     pub capabilities: Vec<String>,
+    /// Milliseconds between its polls; absent where it keeps its connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub polls_every_ms: Option<u32>,
 }
 
 /// A key that waits for the operator.

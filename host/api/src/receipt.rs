@@ -45,7 +45,24 @@ pub struct Receipt {
     /// The run of the guest's kernel that acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
+    /// The run of the guest's kernel before a reboot that belongs to the request; `boot_id` is the one behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_before: Option<String>,
+    /// What stood here before this receipt took its place: only `unconfirmed` is ever amended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amends: Option<Amended>,
     /// The hash of the audit record that was written with this receipt.
+    pub audit_hash: String,
+}
+
+/// A receipt that another one took the place of.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+pub struct Amended {
+    /// The state it had.
+    pub state: crate::request::State,
+    /// When it was stored, milliseconds since the Unix epoch.
+    pub stored_at_ms: u64,
+    /// The hash of its audit record.
     pub audit_hash: String,
 }
 

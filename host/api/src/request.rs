@@ -28,6 +28,13 @@ pub struct NewRequest {
     /// What becomes of it when the last client that was attached to it is gone.
     #[serde(default)]
     pub on_disconnect: OnDisconnect,
+    /// When the guest is to reboot for it; only for a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot: Option<Reboot>,
+    /// Milliseconds that the guest may be away once it has started, before it is closed as unconfirmed; an hour
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within_ms: Option<u64>,
     /// Why, for receipt and audit trail; at most 256 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -47,6 +54,26 @@ pub enum Action {
     Put(Put),
     /// Read a file or a tree of the guest: it comes as the request's standard output, a tar archive.
     Get(Get),
+}
+
+/// When a guest is to reboot for a request. Done is what has seen another run of the guest's kernel.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(tag = "when", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Reboot {
+    /// Once, when the program has exited with 0.
+    AfterSuccess,
+    /// Whenever the program exits with `status`; it is then started again, with `DOORBELL_STEP` one higher.
+    OnStatus {
+        /// The exit status that asks for it, 1 to 255.
+        status: u8,
+        /// Steps in all, 1 to 255; 5 when absent. The last one asks in vain.
+        #[serde(default = "steps_default")]
+        steps_max: u8,
+    },
+}
+
+const fn steps_default() -> u8 {
+    5
 }
 
 /// What becomes of a request without a client.
@@ -241,9 +268,28 @@ pub struct Request {
     pub cancel_asked: bool,
     /// How often it was offered to the guest.
     pub offers: u32,
+    /// When the guest is to reboot for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot: Option<Reboot>,
+    /// Its step: 1, and one more behind each reboot that its program asked for.
+    #[serde(default = "first")]
+    pub step: u8,
+    /// How often its start was reported: more than once only for one that may start again, or by steps.
+    #[serde(default)]
+    pub starts: u32,
+    /// Milliseconds that the guest may be away once it has started.
+    #[serde(default)]
+    pub confirm_within_ms: u64,
+    /// Where it stands besides being held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<State>,
     /// What came of it, once it has a final state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
+}
+
+const fn first() -> u8 {
+    1
 }
 
 /// Where a request stands.
@@ -284,13 +330,17 @@ pub enum State {
     Expired,
     /// Its guest was removed.
     Undeliverable,
+    /// It had started, and its guest was away for too long; what the guest says later amends it.
+    Unconfirmed,
+    /// Its guest is paused or off; it stands where `held` says.
+    Held,
 }
 
 impl State {
-    /// Whether nothing follows.
+    /// Whether nothing follows, except that an unconfirmed one may be amended.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        !matches!(self, Self::Queued | Self::Offered | Self::Fetched | Self::Started)
+        !matches!(self, Self::Queued | Self::Offered | Self::Fetched | Self::Started | Self::Held)
     }
 }
 

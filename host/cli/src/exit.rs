@@ -62,9 +62,13 @@ impl Exit {
             }
             State::Refused => Self::Refused,
             State::Expired | State::Cancelled | State::TimedOut | State::Undeliverable => Self::Ended,
-            State::Interrupted | State::Queued | State::Offered | State::Fetched | State::Started => {
-                Self::Unconfirmed
-            }
+            State::Interrupted
+            | State::Unconfirmed
+            | State::Held
+            | State::Queued
+            | State::Offered
+            | State::Fetched
+            | State::Started => Self::Unconfirmed,
         }
     }
 
@@ -144,6 +148,8 @@ mod tests {
             (State::NotStarted, 121),
             (State::Expired, 123),
             (State::Undeliverable, 123),
+            (State::Unconfirmed, 126),
+            (State::Held, 126),
         ];
         for (state, code) in table {
             assert_eq!(Exit::of_request(&request(state, None, None)).code(), code, "{state:?}");

@@ -4,9 +4,11 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::table::{Cell, Table, facts};
-use crate::text::{moment, presence};
+use crate::text::{moment, presence, word};
 use clap::{Args, Subcommand};
-use doorbell_client::api::guest::{Approval, Guest, GuestChange, NewGuest, PendingKey, Presence};
+use doorbell_client::api::guest::{
+    Approval, CopyMet, Guest, GuestChange, NewGuest, PendingKey, Presence, Trigger,
+};
 use serde::Serialize;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -44,25 +46,41 @@ pub(crate) struct AddArgs {
     /// How many ordinary requests run in it at once, 1 to 8; one, in order, when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
     concurrency: Option<u8>,
+    #[command(flatten)]
+    manner: Manner,
     /// Its public key, 64 hexadecimal digits: a guest whose key is known needs no approval
     #[arg(long, value_name = "HEX")]
     key: Option<String>,
 }
 
+/// How requests come to it
+#[derive(Args, Debug)]
+struct Manner {
+    /// How its requests come to it: ring (when not given), poll, push, store or ring-store
+    #[arg(long, value_name = "HOW", value_parser = trigger)]
+    trigger: Option<Trigger>,
+    /// Set its clock to this host's at each session: yes or no
+    #[arg(long, value_name = "YES|NO", value_parser = yes_or_no, action = clap::ArgAction::Set)]
+    set_clock: Option<bool>,
+}
+
 /// Where its agent is met
 #[derive(Args, Debug)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 struct Place {
     /// The context id of its vhost-vsock device, from 3
-    #[arg(long)]
+    #[arg(long, conflicts_with = "hybrid_socket")]
     cid: Option<u32>,
     /// The base path of its hybrid vsock socket; the manager listens on PATH_707
     #[arg(long, value_name = "PATH")]
     hybrid_socket: Option<PathBuf>,
+    /// A directory that the guest shares with this host: its requests are put there, too or alone
+    #[arg(long, value_name = "DIR")]
+    share: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["cid", "hybrid_socket", "qmp", "concurrency"]))]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["cid", "hybrid_socket", "share", "qmp", "concurrency", "trigger", "set_clock"]))]
 pub(crate) struct SetArgs {
     /// The guest's name
     name: String,
@@ -72,6 +90,11 @@ pub(crate) struct SetArgs {
     /// Another hybrid socket; replaces a context id
     #[arg(long, value_name = "PATH")]
     hybrid_socket: Option<PathBuf>,
+    /// Another shared directory; an empty text removes it
+    #[arg(long, value_name = "DIR")]
+    share: Option<String>,
+    #[command(flatten)]
+    manner: Manner,
     /// Another QMP socket; an empty text removes it
     #[arg(long, value_name = "PATH")]
     qmp: Option<String>,
@@ -119,6 +142,9 @@ async fn add(context: &Context, args: AddArgs) -> Result<(), Failure> {
         qmp: args.qmp.as_deref().map(absolute).transpose()?,
         public_key: args.key,
         concurrency: args.concurrency,
+        share: args.place.share.as_deref().map(absolute).transpose()?,
+        trigger: args.manner.trigger,
+        set_clock: args.manner.set_clock,
     };
     context.show(&context.client.add_guest(&new).await?, |guest| {
         let next = match guest.fingerprint {
@@ -132,12 +158,11 @@ async fn add(context: &Context, args: AddArgs) -> Result<(), Failure> {
 }
 
 async fn set(context: &Context, args: SetArgs) -> Result<(), Failure> {
-    let qmp = match args.qmp.as_deref() {
-        Some("") => Some(String::new()),
-        other => other.map(|path| absolute(Path::new(path))).transpose()?,
-    };
+    let (qmp, share) = (absolute_or_none(args.qmp)?, absolute_or_none(args.share)?);
     let hybrid_socket = args.hybrid_socket.as_deref().map(absolute).transpose()?;
-    let change = GuestChange { cid: args.cid, hybrid_socket, qmp, concurrency: args.concurrency };
+    let Manner { trigger, set_clock } = args.manner;
+    let (cid, concurrency) = (args.cid, args.concurrency);
+    let change = GuestChange { cid, hybrid_socket, qmp, concurrency, share, trigger, set_clock };
     context.show(&context.client.guest(args.name).change(&change).await?, details)
 }
 
@@ -207,9 +232,14 @@ fn details(guest: &Guest) -> String {
                 .as_deref()
                 .unwrap_or(match guest.presence {
                     Presence::Pending => "none approved: one waits, see `doorbell guest pending`",
-                    Presence::Never | Presence::Connected | Presence::Gone | Presence::Fenced => {
-                        "none approved"
-                    }
+                    Presence::Never
+                    | Presence::Connected
+                    | Presence::Silent
+                    | Presence::Polling
+                    | Presence::Paused
+                    | Presence::Off
+                    | Presence::Gone
+                    | Presence::Fenced => "none approved",
                 })
                 .into(),
         ),
@@ -217,12 +247,25 @@ fn details(guest: &Guest) -> String {
         ("last seen", guest.last_seen_ms.map_or_else(|| "never".to_owned(), moment).into()),
         ("open requests", guest.open_requests.to_string().into()),
         ("concurrency", format!("{} at once", guest.concurrency).into()),
+        ("trigger", word(&guest.trigger).into()),
     ];
+    if let Some(share) = &guest.share {
+        list.push(("share", share.into()));
+    }
+    if guest.set_clock {
+        list.push(("clock", "set at each session".into()));
+    }
+    if let Some(copy) = &guest.copy {
+        list.push(("copy", copy_met(copy).into()));
+    }
     if let Some(qmp) = &guest.qmp {
         list.push(("qmp socket", qmp.into()));
     }
     if let Some(agent) = &guest.agent {
         list.push(("agent", format!("{}, protocol {}", agent.version, agent.protocol).into()));
+        if let Some(every) = agent.polls_every_ms {
+            list.push(("polls", format!("every {} s", every.checked_div(1000).unwrap_or_default()).into()));
+        }
         list.push(("boot id", Cell::from(&agent.boot_id)));
         list.push(("capabilities", agent.capabilities.join(" ").into()));
     }
@@ -242,7 +285,39 @@ fn met_at(guest: &Guest) -> String {
     match (guest.cid, &guest.hybrid_socket) {
         (Some(cid), _) => format!("cid {cid}"),
         (None, Some(path)) => path.clone(),
-        (None, None) => "-".to_owned(),
+        (None, None) => guest.share.clone().unwrap_or_else(|| "-".to_owned()),
+    }
+}
+
+fn copy_met(copy: &CopyMet) -> String {
+    format!(
+        "turned away at {}, boot {}, met at {}: {}",
+        moment(copy.seen_at_ms),
+        copy.boot_id,
+        copy.met_at,
+        copy.reason
+    )
+}
+
+fn trigger(text: &str) -> Result<Trigger, String> {
+    let all = [Trigger::Ring, Trigger::Poll, Trigger::Push, Trigger::Store, Trigger::RingStore];
+    let found = all.into_iter().find(|trigger| word(trigger) == text);
+    found.ok_or_else(|| "expected ring, poll, push, store or ring-store".to_owned())
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("expected yes or no".to_owned()),
+    }
+}
+
+/// An empty text takes away what is there.
+fn absolute_or_none(path: Option<String>) -> Result<Option<String>, Failure> {
+    match path.as_deref() {
+        Some("") => Ok(path),
+        other => other.map(|path| absolute(Path::new(path))).transpose(),
     }
 }
 

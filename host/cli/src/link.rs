@@ -82,6 +82,8 @@ async fn switch(context: &Context, guest: &str, action: Action, args: SwitchArgs
     let new = NewRequest {
         id: args.id,
         action,
+        reboot: None,
+        confirm_within_ms: None,
         timeout_ms: None,
         expires_in_ms: args.expires.map(duration::ms),
         // The wanted state is named, so a second start does no more than the first.

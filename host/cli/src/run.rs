@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use doorbell_client::OUTPUT_LEN_MAX;
 use doorbell_client::api::guest::Presence;
 use doorbell_client::api::request::{
-    Action, Input, Limits, NewRequest, OnDisconnect, Request, Run, Variable,
+    Action, Input, Limits, NewRequest, OnDisconnect, Reboot, Request, Run, Variable,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub(crate) struct RunArgs {
     input: Source,
     #[command(flatten)]
     order: Order,
+    #[command(flatten)]
+    reboots: Reboots,
     /// What to run in the guest
     #[arg(last = true, required_unless_present = "program", value_names = ["COMMAND", "ARGS"], num_args = 1..)]
     command: Vec<String>,
@@ -72,6 +74,30 @@ struct Most {
     /// Output bytes that are kept of each stream: 64M when not given, at most 16G
     #[arg(long, value_name = "SIZE", value_parser = output_max)]
     output_max: Option<u64>,
+}
+
+/// What of the guest goes down for it
+#[derive(Args, Debug)]
+struct Reboots {
+    /// Reboot the guest once it has exited with 0; done is what has seen another run of the guest's kernel
+    #[arg(long, conflicts_with_all = ["reboot_on", "stdin", "pty"])]
+    reboot: bool,
+    /// Whenever it exits with this status, reboot the guest and start it again, with DOORBELL_STEP one higher: 194
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u8).range(1..), conflicts_with_all = ["stdin", "pty"])]
+    reboot_on: Option<u8>,
+    /// Steps in all; the last one asks for a reboot in vain
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..), default_value_t = 5, requires = "reboot_on")]
+    steps: u8,
+    /// Close it as unconfirmed when the guest has been away for this time since it started: an hour when not given
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    confirm_within: Option<Duration>,
+}
+
+impl Reboots {
+    fn reboot(&self) -> Option<Reboot> {
+        let on_status = |status| Reboot::OnStatus { status, steps_max: self.steps };
+        self.reboot.then_some(Reboot::AfterSuccess).or_else(|| self.reboot_on.map(on_status))
+    }
 }
 
 /// What it reads
@@ -228,6 +254,8 @@ async fn new_request(context: &Context, args: RunArgs) -> Result<NewRequest, Fai
     };
     Ok(NewRequest {
         id: order.id,
+        reboot: args.reboots.reboot(),
+        confirm_within_ms: args.reboots.confirm_within.map(duration::ms),
         action: Action::Run(run),
         timeout_ms: most.timeout.map(duration::ms),
         expires_in_ms: order.expires.map(duration::ms),

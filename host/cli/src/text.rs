@@ -38,7 +38,7 @@ pub(crate) fn clock(unix_ms: u64) -> String {
 pub(crate) fn state(state: State) -> Cell {
     let tone = match state {
         State::Succeeded => Tone::Good,
-        State::Queued | State::Offered | State::Fetched | State::Started => Tone::Waiting,
+        State::Queued | State::Offered | State::Fetched | State::Started | State::Held => Tone::Waiting,
         State::Failed
         | State::Killed
         | State::TimedOut
@@ -50,15 +50,21 @@ pub(crate) fn state(state: State) -> Cell {
         | State::NotVerified
         | State::NotStarted
         | State::Expired
-        | State::Undeliverable => Tone::Bad,
+        | State::Undeliverable
+        | State::Unconfirmed => Tone::Bad,
     };
     Cell::toned(word(&state), tone)
 }
 
 pub(crate) fn presence(presence: Presence) -> Cell {
     let tone = match presence {
-        Presence::Connected => Tone::Good,
-        Presence::Never | Presence::Pending | Presence::Gone => Tone::Waiting,
+        Presence::Connected | Presence::Polling => Tone::Good,
+        Presence::Never
+        | Presence::Pending
+        | Presence::Silent
+        | Presence::Paused
+        | Presence::Off
+        | Presence::Gone => Tone::Waiting,
         Presence::Fenced => Tone::Bad,
     };
     Cell::toned(word(&presence), tone)

@@ -78,6 +78,8 @@ impl Order {
         NewRequest {
             id: self.id,
             action,
+            reboot: None,
+            confirm_within_ms: None,
             timeout_ms: self.timeout.map(duration::ms),
             expires_in_ms: self.expires.map(duration::ms),
             idempotent: true,

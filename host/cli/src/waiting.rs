@@ -21,7 +21,7 @@ pub(crate) async fn tell(context: &Context, id: &str) -> Failure {
 async fn why(context: &Context, id: &str) -> Option<String> {
     // A manager that does not answer is the affair of the calls that need its answers.
     let request = context.client.request(id).await.ok()?;
-    if request.state != State::Queued {
+    if !matches!(request.state, State::Queued | State::Held) {
         return None;
     }
     let guest = context.client.guest(&request.guest).show().await.ok()?;
@@ -36,6 +36,10 @@ fn line(request: &Request, guest: &Guest) -> String {
             1 => format!("{name} is connected and has another request to finish"),
             others => format!("{name} is connected and has {others} other requests"),
         },
+        Presence::Silent => format!("{name} is connected and says nothing"),
+        Presence::Polling => format!("{name} has not asked yet; it asks on a timer"),
+        Presence::Paused => format!("{name} is paused"),
+        Presence::Off => format!("{name} is off"),
         Presence::Never => format!("{name} was never connected"),
         Presence::Gone => format!("{name} is not connected"),
         Presence::Pending => format!("the key of {name} is not approved; see `doorbell guest pending`"),

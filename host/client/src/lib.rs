@@ -14,6 +14,8 @@
 //! let new = NewRequest {
 //!     id: None,
 //!     action: Action::Run(run),
+//!     reboot: None,
+//!     confirm_within_ms: None,
 //!     timeout_ms: Some(30_000),
 //!     expires_in_ms: None,
 //!     idempotent: false,

@@ -214,6 +214,8 @@ mod tests {
         let new = NewRequest {
             id: None,
             action,
+            reboot: None,
+            confirm_within_ms: None,
             timeout_ms: None,
             expires_in_ms: None,
             idempotent: false,

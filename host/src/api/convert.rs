@@ -8,14 +8,15 @@ use crate::store::{AcceptRequest, Place};
 use doorbell_api::error::ErrorCode;
 use doorbell_api::request::{
     Action as AskedAction, Form as AskedForm, Input as AskedInput, NewRequest, ProgramRef, Put as AskedPut,
-    Run as AskedRun, Window as AskedWindow,
+    Reboot as AskedReboot, Run as AskedRun, Window as AskedWindow,
 };
 use doorbell_wire::ids::{Digest, GuestCid, LinkName, MacAddress, ShortText};
 use doorbell_wire::limits::{MANAGER_PORT, OUTPUT_LEN_DEFAULT, PATH_LEN_MAX};
 use doorbell_wire::message::action::{
     Action, Command, Executable, Form, Get, Input, Limits, LinkSelector, LinkSet, Mode, Payload, Program,
-    Put, Run, RunParts, Window,
+    Put, Reboot, Run, RunParts, RunReboot, Window,
 };
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 
 /// Checks a request.
@@ -25,16 +26,45 @@ pub(super) async fn request(manager: &Manager, new: NewRequest) -> Result<Accept
             "timeout_ms 0 would end the program before it starts; leave it out for no limit",
         ));
     }
+    if new.confirm_within_ms == Some(0) {
+        return Err(ApiError::invalid(
+            "confirm_within_ms 0 would close every request; leave it out for an hour",
+        ));
+    }
     Ok(AcceptRequest {
         id: new.id.map(|id| id.parse()).transpose()?,
-        action: action(manager, new.action).await?,
+        action: with_reboot(action(manager, new.action).await?, new.reboot)?,
         timeout_ms: new.timeout_ms,
         expires_in_ms: new.expires_in_ms,
         idempotent: new.idempotent,
         urgent: new.urgent,
         on_disconnect: new.on_disconnect,
         reason: new.reason.map(TryInto::try_into).transpose()?,
+        confirm_within_ms: new.confirm_within_ms,
     })
+}
+
+/// A reboot belongs to a program: what else is there to do is done by then, or has no exit status.
+fn with_reboot(action: Action, asked: Option<AskedReboot>) -> Result<Action, ApiError> {
+    let Some(asked) = asked else { return Ok(action) };
+    let Action::Run(run) = action else {
+        return Err(ApiError::invalid("a reboot belongs to a run; send it as a run of its own"));
+    };
+    let reboot = match asked {
+        AskedReboot::AfterSuccess => Reboot::AfterSuccess,
+        AskedReboot::OnStatus { status, steps_max } => {
+            let bad = |what: &str| ApiError::invalid(format!("{what} 0 is not valid: expected 1 to 255"));
+            let status = NonZeroU8::new(status).ok_or_else(|| bad("the status that asks for a reboot"))?;
+            let steps_max = NonZeroU8::new(steps_max).ok_or_else(|| bad("steps_max"))?;
+            Reboot::OnStatus { status, steps_max }
+        }
+    };
+    if run.parts().input != Input::None {
+        return Err(ApiError::invalid(
+            "a program behind which the guest reboots reads no input: it would be gone",
+        ));
+    }
+    Ok(Action::RunReboot(RunReboot { run, reboot, step: NonZeroU8::MIN }))
 }
 
 /// Where a guest is met.

@@ -5,6 +5,7 @@ use super::convert::{absolute, place};
 use super::error::ApiError;
 use crate::manager::Manager;
 use crate::store::{AddGuest, ChangeGuest, GuestRow, Place, fingerprint};
+use crate::time::unix_ms;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
@@ -35,8 +36,10 @@ pub(super) async fn add(
 ) -> Result<(StatusCode, Json<Guest>), ApiError> {
     let Json(new) = body?;
     let name: GuestName = new.name.parse()?;
-    let Some(place) = place(new.cid, new.hybrid_socket)? else {
-        return Err(ApiError::invalid("a guest needs a cid or a hybrid_socket"));
+    let share = new.share.map(|path| absolute("share", path)).transpose()?;
+    let met = place(new.cid, new.hybrid_socket)?.or_else(|| share.clone().map(Place::Share));
+    let Some(place) = met else {
+        return Err(ApiError::invalid("a guest needs a cid, a hybrid_socket or a share"));
     };
     let add = AddGuest {
         name,
@@ -44,6 +47,9 @@ pub(super) async fn add(
         qmp: new.qmp.map(|path| absolute("qmp", path)).transpose()?,
         key: new.public_key.map(|key| key.parse::<PublicKey>()).transpose()?,
         concurrency: new.concurrency,
+        share,
+        trigger: new.trigger,
+        set_clock: new.set_clock.unwrap_or_default(),
     };
     let row = manager.store.add_guest(&caller.actor(), add).await?;
     manager.events.tell(&row.name, Change::Added);
@@ -73,8 +79,17 @@ pub(super) async fn change(
 ) -> Result<Json<Guest>, ApiError> {
     let Json(change) = body?;
     let place = place(change.cid, change.hybrid_socket)?;
-    let moved = place.is_some();
-    let asked = ChangeGuest { place, qmp: changed_qmp(change.qmp)?, concurrency: change.concurrency };
+    // A session begins with these, so that a change of them begins another one.
+    let moved =
+        place.is_some() || change.trigger.is_some() || change.share.is_some() || change.set_clock.is_some();
+    let asked = ChangeGuest {
+        place,
+        qmp: changed("qmp", change.qmp)?,
+        concurrency: change.concurrency,
+        share: changed("share", change.share)?,
+        trigger: change.trigger,
+        set_clock: change.set_clock,
+    };
     let row = manager.store.change_guest(&caller.actor(), &name.parse()?, asked).await?;
     if moved {
         end_session(&manager, &row);
@@ -134,11 +149,11 @@ pub(super) async fn approve(
     Ok(Json(show_row(&manager, &row)))
 }
 
-fn changed_qmp(qmp: Option<String>) -> Result<Option<Option<PathBuf>>, ApiError> {
-    match qmp {
+fn changed(what: &str, path: Option<String>) -> Result<Option<Option<PathBuf>>, ApiError> {
+    match path {
         None => Ok(None),
         Some(path) if path.is_empty() => Ok(Some(None)),
-        Some(path) => absolute("qmp", path).map(|path| Some(Some(path))),
+        Some(path) => absolute(what, path).map(|path| Some(Some(path))),
     }
 }
 
@@ -153,6 +168,7 @@ fn show_row(manager: &Manager, row: &GuestRow) -> Guest {
     let (cid, hybrid_socket) = match &row.place {
         Place::Cid(cid) => (Some(u32::from(*cid)), None),
         Place::Hybrid(path) => (None, Some(path.display().to_string())),
+        Place::Share(_) => (None, None),
     };
     Guest {
         name: row.name.to_string(),
@@ -167,6 +183,10 @@ fn show_row(manager: &Manager, row: &GuestRow) -> Guest {
         agent: row.agent.clone(),
         concurrency: row.concurrency,
         open_requests: row.open_requests,
+        share: row.share.as_ref().map(|path| path.display().to_string()),
+        trigger: row.trigger,
+        set_clock: row.set_clock,
+        copy: row.copy.clone(),
     }
 }
 
@@ -174,10 +194,23 @@ fn presence(manager: &Manager, row: &GuestRow) -> Presence {
     if manager.registry.bell(row.id).is_some() {
         return Presence::Connected;
     }
-    match (row.fenced, row.pending, row.agent.is_some()) {
+    let polls_every_ms = row.agent.as_ref().and_then(|agent| agent.polls_every_ms);
+    match (row.copy.is_some(), row.pending, row.agent.is_some()) {
         (true, _, _) => Presence::Fenced,
         (false, true, _) => Presence::Pending,
+        (false, false, true) if polls_every_ms.is_some_and(|every| is_awaited(row, every)) => {
+            Presence::Polling
+        }
         (false, false, true) => Presence::Gone,
         (false, false, false) => Presence::Never,
     }
 }
+
+/// Whether the next poll of a guest, or the one behind it, is still to come.
+fn is_awaited(row: &GuestRow, every_ms: u32) -> bool {
+    let patience = u64::from(every_ms).saturating_mul(2).saturating_add(POLL_MARGIN_MS);
+    row.last_seen_ms.is_some_and(|at| unix_ms() <= at.saturating_add(patience))
+}
+
+/// Milliseconds a guest may take to boot its connection beyond the time of its poll.
+const POLL_MARGIN_MS: u64 = 10_000;

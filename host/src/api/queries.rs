@@ -68,7 +68,7 @@ fn read(name: &str, acknowledgement: Acknowledgement) -> Result<Answer, ApiError
             links: links.list().iter().map(link_to_api).collect(),
             links_left_out: links.left_out(),
         }),
-        Evidence::None | Evidence::LinkChange(_) | Evidence::File(_) => {
+        Evidence::None | Evidence::LinkChange(_) | Evidence::File(_) | Evidence::Rebooted(_) => {
             let text = format!("guest {name} did not answer the query: {:?}", acknowledgement.outcome);
             Err(ApiError::new(ErrorCode::NoAnswer, text))
         }

@@ -29,7 +29,16 @@ impl Bench {
         let manager = Arc::new(Manager::open(config, String::new()).unwrap());
         let place = Place::Cid(7.try_into().unwrap());
         let key = Some(PublicKey::new([9; 32]));
-        let add = AddGuest { name: guest(), place, qmp: None, key, concurrency: None };
+        let add = AddGuest {
+            name: guest(),
+            place,
+            qmp: None,
+            key,
+            concurrency: None,
+            share: None,
+            trigger: None,
+            set_clock: false,
+        };
         manager.store.add_guest(&crate::actor::Actor::Manager, add).await.unwrap();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(serve(Arc::clone(&manager), listener, stopped));

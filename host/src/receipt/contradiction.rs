@@ -2,9 +2,9 @@
 //!
 //! Asked by [`super`] before anything of it counts. Trusts nothing.
 
-use doorbell_wire::message::action::{Action, Form, LinkSelector, LinkSet, Put};
+use doorbell_wire::message::action::{Action, Form, LinkSelector, LinkSet, Put, Reboot, RunReboot};
 use doorbell_wire::message::outcome::{
-    Acknowledgement, Evidence, FileEvidence, LinkChange, LinkState, Outcome,
+    Acknowledgement, Evidence, FileEvidence, LinkChange, LinkState, Outcome, Rebooted,
 };
 
 /// What cannot be true of an acknowledgement for this action.
@@ -16,7 +16,12 @@ pub(super) fn of(action: &Action, ack: &Acknowledgement) -> Option<String> {
         Outcome::NotVerified(_) | Outcome::NotReceived(_) if action.payload().is_none() => {
             return Some("bytes that did not arrive for a request without any".into());
         }
-        Outcome::Succeeded
+        Outcome::Continues(_) | Outcome::NotRebooted if !matches!(action, Action::RunReboot(_)) => {
+            return Some("a reboot for a request without one".into());
+        }
+        Outcome::Continues(_)
+        | Outcome::NotRebooted
+        | Outcome::Succeeded
         | Outcome::Failed(_)
         | Outcome::Killed(_)
         | Outcome::TimedOut
@@ -42,6 +47,11 @@ pub(super) fn of(action: &Action, ack: &Acknowledgement) -> Option<String> {
         (Action::Put(_) | Action::Get(_), Evidence::None) => {
             succeeded.then(|| "a file was put or read, and none was read back".into())
         }
+        (Action::RunReboot(wanted), evidence) => reboot_contradiction(wanted, &ack.outcome, evidence),
+        (
+            Action::Run(_) | Action::LinkList | Action::LinkSet(_) | Action::Put(_) | Action::Get(_),
+            Evidence::Rebooted(_),
+        ) => Some(format!("evidence that does not belong to {}", action.name())),
         (Action::Run(_) | Action::LinkList, Evidence::None) | (Action::LinkList, Evidence::Links(_)) => None,
         (Action::Run(_) | Action::LinkSet(_) | Action::Put(_) | Action::Get(_), Evidence::Links(_))
         | (Action::Run(_) | Action::LinkList | Action::Put(_) | Action::Get(_), Evidence::LinkChange(_))
@@ -69,6 +79,26 @@ fn link_contradiction(wanted: &LinkSet, change: &LinkChange, succeeded: bool) ->
             word(after.is_up())
         )
     })
+}
+
+/// What says that the guest rebooted has to name two runs of its kernel.
+fn reboot_contradiction(wanted: &RunReboot, outcome: &Outcome, evidence: &Evidence) -> Option<String> {
+    let rebooted = match evidence {
+        Evidence::Rebooted(Rebooted { before, after }) if before == after => {
+            return Some("a reboot into the run of the kernel that was there before".into());
+        }
+        Evidence::Rebooted(_) => true,
+        Evidence::None => false,
+        Evidence::Links(_) | Evidence::LinkChange(_) | Evidence::File(_) => {
+            return Some("evidence that does not belong to run-reboot".into());
+        }
+    };
+    let due = match outcome {
+        Outcome::Succeeded => wanted.reboot == Reboot::AfterSuccess,
+        Outcome::Continues(_) => true,
+        _ => false,
+    };
+    (due && !rebooted).then(|| "a reboot is said to be done, and no other run of the kernel was seen".into())
 }
 
 fn put_contradiction(put: &Put, file: &FileEvidence, succeeded: bool) -> Option<String> {

@@ -51,8 +51,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             let count = u32::try_from(bytes.len()).map_err(|_| End::Fault("a chunk is too long".into()))?;
             return Ok(session.spooled(request, stream, offset, count)?);
         };
-        let max = held.output_max;
-        self.keep_output(session, Pending { output, max }).await
+        let (max, base) = (held.output_max, held.base.of(output.stream));
+        self.keep_output(session, Pending { output, max, base }).await
     }
 
     /// Sends what there is of a request's input and what its program may get now, and the size of its terminal.

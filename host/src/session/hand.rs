@@ -3,11 +3,13 @@
 //! Kept by the session's task between an offer or an attach and the acknowledgement; lost with the session, for
 //! the store has what counts.
 
+use crate::request::is_closed;
 use crate::ring::Query;
 use crate::store::RequestRow;
 use crate::trace::Stamp;
 use doorbell_wire::ids::RequestId;
 use doorbell_wire::limits::{CONCURRENCY_MAX, HANDS_MAX, URGENT_MAX};
+use doorbell_wire::message::Offsets;
 use doorbell_wire::message::action::{Action, Input, Payload, Window};
 use std::collections::HashMap;
 
@@ -38,6 +40,8 @@ pub(super) struct Held {
     pub(super) reads: bool,
     /// Output bytes that are kept of each stream.
     pub(super) output_max: u64,
+    /// Where its output begins behind that of the steps before.
+    pub(super) base: Offsets,
     /// Stations that are not in the store yet.
     pub(super) stamps: Vec<Stamp>,
     /// The size of its terminal that the guest was told in this session.
@@ -53,6 +57,7 @@ impl Held {
             over: false,
             reads: action.input() != Input::None,
             output_max: action.output_len_max(),
+            base: Offsets::default(),
             stamps: Vec::new(),
             window: None,
         }
@@ -60,7 +65,8 @@ impl Held {
 
     /// One that the guest presents.
     pub(super) fn attached(row: &RequestRow) -> Self {
-        Self { fresh: false, over: row.state.is_final(), ..Self::offered(&row.action) }
+        let base = row.output_base;
+        Self { fresh: false, over: is_closed(row.state), base, ..Self::offered(&row.action) }
     }
 }
 

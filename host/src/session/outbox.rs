@@ -28,6 +28,8 @@ impl Outbox {
             | FromHost::Greeting(_)
             | FromHost::Welcome(_)
             | FromHost::Offer(_)
+            | FromHost::Push(_)
+            | FromHost::Clock(_)
             | FromHost::Nothing
             | FromHost::OutputCredit(_)
             | FromHost::Attached(_)

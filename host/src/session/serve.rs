@@ -6,17 +6,23 @@ use super::hand::{Held, takes_query};
 use super::stalled::Mark;
 use super::{End, Greeted, Hand, Session};
 use crate::judge::{Judgement, judge, random};
-use crate::request::reached;
+use crate::manager::Manager;
+use crate::request::{is_closed, reached};
 use crate::ring::Query;
 use crate::store::{Pull, RequestRow};
 use crate::time::unix_us;
 use crate::trace::{Clock, Stamp, station_of};
 use doorbell_api::event::Change;
-use doorbell_api::guest::Presence;
+use doorbell_api::guest::{Presence, Trigger};
 use doorbell_api::request::State;
 use doorbell_wire::error::Reason;
 use doorbell_wire::ids::RequestId;
-use doorbell_wire::message::{Attach, Claims, Hello, Offer, Offsets, Progress, Stage, Welcome};
+use doorbell_wire::limits::PUSH_LEN_MAX;
+use doorbell_wire::message::action::Payload;
+use doorbell_wire::message::{
+    Attach, Capabilities, Claims, FromHost, Hello, Kind, Offer, Offsets, Polls, Progress, Push, Stage,
+    Welcome,
+};
 use doorbell_wire::session::host::Host;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,8 +51,47 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         self.check_place().await?;
         self.manager.events.presence(&self.guest.name, Presence::Connected, None);
         info!(agent = %hello.claims.agent, boot_id = %hello.claims.boot_id, "session open");
+        self.pushes = self.guest.trigger == Trigger::Push
+            && hello.claims.capabilities.contains(Capabilities::PUSH)
+            && session.version() >= Kind::Push.since();
+        let sets_clock = self.guest.set_clock && hello.claims.capabilities.contains(Capabilities::CLOCK);
         let welcome = Welcome { token, host_time_ms: crate::time::unix_ms() };
-        Ok(session.welcome(welcome)?)
+        let session = session.welcome(welcome)?;
+        // The agent keeps the token first; what it asks for comes behind a clock that is right.
+        if sets_clock { Ok(session.clock(crate::time::unix_ms())?) } else { Ok(session) }
+    }
+
+    /// The guest comes back on a timer: until then it is not gone.
+    pub(super) async fn polls(&mut self, session: Host, polls: Polls) -> Result<Host, End> {
+        self.manager.store.polls(self.guest.id, Some(polls.every_ms)).await?;
+        Ok(session)
+    }
+
+    /// Sends what waits right behind its ring, with its program where that is small. Where the guest is not idle,
+    /// or a query waits, a ring is as fast.
+    pub(super) async fn push(&mut self, session: Host) -> Result<Host, End> {
+        if !session.takes_push() || self.bell.has_query() {
+            return self.ring(session);
+        }
+        let now = unix_us();
+        let pull = Pull { in_hand: session.in_hand().collect(), rung_us: Some(now), pulled_us: now };
+        let Some(offer) = self.next(pull).await? else { return Ok(session) };
+        let program = small_program(&self.manager, &offer).await;
+        let pushed = Push { offer: offer.clone(), program };
+        self.hands.insert(offer.request, Hand::Request(Held::offered(&offer.action)));
+        let fits = FromHost::Push(Box::new(pushed.clone())).to_frame().is_ok();
+        Ok(session.push(if fits { pushed } else { Push { program: Vec::new(), ..pushed } })?)
+    }
+
+    /// The next request for this guest, marked offered on the disk.
+    async fn next(&mut self, pull: Pull) -> Result<Option<Offer>, End> {
+        let next = self.manager.store.next_offer(self.guest.id, pull).await?;
+        for row in &next.moved {
+            self.manager.moved(row).await;
+        }
+        self.floor = next.floor;
+        self.more = next.more;
+        Ok(next.offer)
     }
 
     pub(super) async fn pulled(&mut self, session: Host) -> Result<Host, End> {
@@ -61,8 +106,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         }
         let pull = Pull { in_hand: session.in_hand().collect(), rung_us, pulled_us };
         let next = if confirmed {
-            let next = self.manager.store.next_offer(self.guest.id, pull).await;
-            self.or_later(next.map_err(End::from))?
+            let next = self.next(pull).await;
+            self.or_later(next)?
         } else {
             None
         };
@@ -71,14 +116,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             self.stalled.add_pull();
             return Ok(session.nothing()?);
         };
-        for row in &next.moved {
-            self.manager.moved(row).await;
-        }
-        self.floor = next.floor;
-        let Some(offer) = next.offer else { return Ok(session.nothing()?) };
+        let Some(offer) = next else { return Ok(session.nothing()?) };
         self.hands.insert(offer.request, Hand::Request(Held::offered(&offer.action)));
         let session = session.offer(offer)?;
-        let more = next.more || (self.bell.has_query() && takes_query(&self.hands));
+        let more = self.more || (self.bell.has_query() && takes_query(&self.hands));
         if more { self.ring(session) } else { Ok(session) }
     }
 
@@ -132,7 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     /// A manager that lost input in a crash goes on when its client has sent it again.
     async fn check_input(&mut self, row: &RequestRow, attach: Attach) -> Result<(), End> {
         let kept = self.manager.inputs.state(row.id).await?;
-        if kept.len < attach.input && !row.state.is_final() {
+        if kept.len < attach.input && !is_closed(row.state) {
             let (request, guest) = (row.id, attach.input);
             warn!(%request, guest, manager = kept.len, "the guest has more input than this manager");
         }
@@ -143,13 +184,20 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         let Progress { request, stage, at_us } = progress;
         let clock = self.clock;
         let Some(Hand::Request(held)) = self.hands.get_mut(&request) else { return Ok(session) };
-        held.stamps.extend(clock.map(|clock| clock.stamp(station_of(stage), at_us)));
+        let station = station_of(stage);
+        held.stamps.extend(clock.zip(station).map(|(clock, station)| clock.stamp(station, at_us)));
+        if stage == Stage::Rebooting {
+            self.manager.store.rebooting(self.guest.id, request).await?;
+            return Ok(session);
+        }
         // The other stations move nothing: they go along with the next one that does.
         if reached(stage).is_none() || stage == Stage::Verified {
             return Ok(session);
         }
-        let (fresh, stamps) = (held.fresh, std::mem::take(&mut held.stamps));
-        self.keep_mark(Mark { request, stage, stamps, anew: fresh && stage == Stage::Started }).await?;
+        let (fresh, base, stamps) = (held.fresh, held.base, std::mem::take(&mut held.stamps));
+        // Output of the steps before stays; what an attempt at this one printed goes.
+        let anew = fresh && stage == Stage::Started && base == Offsets::default();
+        self.keep_mark(Mark { request, stage, stamps, anew }).await?;
         if stage == Stage::Started { self.feed(session, request).await } else { Ok(session) }
     }
 
@@ -167,16 +215,21 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     /// Where the output of a request that the guest still has in hand continues; `None` when its receipt is
     /// stored, for then it has all the output it will ever have.
     async fn continue_output(&mut self, row: &RequestRow) -> Result<Option<Offsets>, End> {
-        if row.state.is_final() {
+        if is_closed(row.state) {
             return Ok(None);
         }
-        if row.state != State::Started {
+        if !matches!(row.state, State::Started | State::Unconfirmed) {
             // It has started, and this manager did not hear of it: what is on its disk was printed by a start
             // before that one.
-            self.manager.outputs.forget(row.id).await?;
+            if row.output_base == Offsets::default() {
+                self.manager.outputs.forget(row.id).await?;
+            }
             self.mark(row.id, Stage::Started, Vec::new()).await?;
         }
-        Ok(Some(self.manager.outputs.lens(row.id).await?))
+        let Offsets { stdout, stderr } = self.manager.outputs.lens(row.id).await?;
+        let base = row.output_base;
+        let (stdout, stderr) = (stdout.saturating_sub(base.stdout), stderr.saturating_sub(base.stderr));
+        Ok(Some(Offsets { stdout, stderr }))
     }
 
     pub(super) async fn mark(&mut self, id: RequestId, stage: Stage, stamps: Vec<Stamp>) -> Result<(), End> {
@@ -211,6 +264,16 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             self.manager.events.presence(&self.guest.name, presence, None);
         }
     }
+}
+
+/// All bytes of a program that is small enough to ride along; none of any other.
+async fn small_program(manager: &Manager, offer: &Offer) -> Vec<u8> {
+    let small = offer.action.payload().filter(|payload| payload.len <= PUSH_LEN_MAX);
+    let Some(Payload { digest, len, .. }) = small else { return Vec::new() };
+    let room = usize::try_from(len).unwrap_or_default();
+    let bytes = manager.programs.read(digest, 0, room).await.unwrap_or_default();
+    // Where it cannot be read whole, its fetch tells why.
+    if bytes.len() == room { bytes } else { Vec::new() }
 }
 
 /// How long an older session may take for its last step, which is one of the store.

@@ -40,6 +40,8 @@ pub(super) struct Mark {
 pub(super) struct Pending {
     pub(super) output: Output,
     pub(super) max: u64,
+    /// Bytes of the steps before this one, which it stands behind.
+    pub(super) base: u64,
 }
 
 impl Stalled {
@@ -163,7 +165,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         }
         let bytes = pending.output.bytes.clone();
         let count = u32::try_from(bytes.len()).map_err(|_| End::Fault("output is too long".into()))?;
-        let appended = self.manager.outputs.append(request, stream, offset, bytes, pending.max).await;
+        let at = offset.saturating_add(pending.base);
+        let appended = self.manager.outputs.append(request, stream, at, bytes, pending.max).await;
         if let Err(error) = &appended
             && error.is_of_disk()
         {

@@ -40,6 +40,9 @@ impl Bench {
             qmp: None,
             key: Some(PublicKey::new(key.verifying_key().to_bytes())),
             concurrency: None,
+            share: None,
+            trigger: None,
+            set_clock: false,
         };
         let manager = Manager::open(config, String::new()).unwrap();
         let guest = manager.store.add_guest(&ROOT, add).await.unwrap();
@@ -520,6 +523,7 @@ fn run(executable: &Value, input: &str) -> AcceptRequest {
         urgent: false,
         on_disconnect: OnDisconnect::Keep,
         reason: None,
+        confirm_within_ms: None,
     }
 }
 

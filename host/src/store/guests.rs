@@ -10,6 +10,7 @@ use super::{AddGuest, ChangeGuest, GuestRow, Place, Removed, Store, StoreError};
 use crate::actor::Actor;
 use crate::request::Happening;
 use base64ct::{Base64Unpadded, Encoding};
+use doorbell_api::guest::Trigger;
 use doorbell_wire::ids::{GuestCid, GuestId, GuestName, PublicKey};
 use doorbell_wire::limits::{CONCURRENCY_MAX, MANAGER_PORT};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -102,10 +103,14 @@ impl Store {
     /// When the data base cannot be read.
     pub async fn guest_at(&self, place: &Place) -> Result<Option<GuestRow>, StoreError> {
         let (cid, hybrid) = columns(place);
+        let share = share_of(place);
         self.read(move |conn| {
-            let condition = if cid.is_some() { "g.cid = ?1" } else { "g.hybrid_socket = ?1" };
+            let (condition, value): (_, &dyn rusqlite::ToSql) = match (&cid, &hybrid) {
+                (Some(_), _) => ("g.cid = ?1", &cid),
+                (None, Some(_)) => ("g.hybrid_socket = ?1", &hybrid),
+                (None, None) => ("g.cid IS NULL AND g.hybrid_socket IS NULL AND g.share = ?1", &share),
+            };
             let mut rows = conn.prepare_cached(&select(condition))?;
-            let value: &dyn rusqlite::ToSql = if cid.is_some() { &cid } else { &hybrid };
             rows.query_and_then([value], read_guest)?.next().transpose()
         })
         .await
@@ -174,6 +179,10 @@ fn add(work: &mut Work<'_>, by: &str, new: AddGuest) -> Result<GuestRow, StoreEr
     let id = GuestId::new(random()?);
     let place = checked_place(new.place)?;
     let qmp = new.qmp.map(|path| checked_path("QMP socket", &path, 0)).transpose()?;
+    let share = new.share.map(|path| checked_path("share", &path, 0)).transpose()?;
+    let trigger =
+        new.trigger.unwrap_or(if let Place::Share(_) = place { Trigger::Store } else { Trigger::Ring });
+    check_trigger(trigger, share.as_deref(), &place)?;
     if taken(work.conn, "name = ?1", new.name.as_str(), id)?.is_some() {
         return Err(StoreError::conflict(format!(
             "there is a guest {0} already: choose another name, or remove that one with `doorbell guest rm {0}`",
@@ -181,14 +190,16 @@ fn add(work: &mut Work<'_>, by: &str, new: AddGuest) -> Result<GuestRow, StoreEr
         )));
     }
     check_place_free(work.conn, id, &place)?;
+    check_share_free(work.conn, id, share.as_deref())?;
     if let Some(key) = &new.key {
         check_key_free(work.conn, id, key)?;
     }
     let (cid, hybrid) = columns(&place);
     work.conn
         .prepare_cached(
-            "INSERT INTO guests (id, name, cid, hybrid_socket, qmp, public_key, added_at_ms, concurrency)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO guests (id, name, cid, hybrid_socket, qmp, public_key, added_at_ms, concurrency,
+             share, trigger, set_clock)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             id.as_bytes(),
@@ -198,14 +209,20 @@ fn add(work: &mut Work<'_>, by: &str, new: AddGuest) -> Result<GuestRow, StoreEr
             qmp,
             new.key.as_ref().map(PublicKey::as_bytes),
             work.now,
-            bounded(new.concurrency.unwrap_or(1))?
+            bounded(new.concurrency.unwrap_or(1))?,
+            share,
+            word_of(trigger),
+            new.set_clock
         ])?;
     if let Some(key) = &new.key {
         continue_sequences(work.conn, id, key)?;
     }
     let key = new.key.map_or_else(|| "no key yet".into(), |key| format!("key {}", fingerprint(&key)));
     let qmp = qmp.map(|path| format!(", qmp {path:?}")).unwrap_or_default();
-    work.audit(by, "guest-added", Some(new.name.as_str()), None, format!("id {id}, {place}, {key}{qmp}"))?;
+    let trigger =
+        if trigger == Trigger::Ring { String::new() } else { format!(", trigger {}", word_of(trigger)) };
+    let detail = format!("id {id}, {place}, {key}{qmp}{trigger}");
+    work.audit(by, "guest-added", Some(new.name.as_str()), None, detail)?;
     by_id(work.conn, id)
 }
 
@@ -215,7 +232,7 @@ fn change(
     name: &GuestName,
     asked: ChangeGuest,
 ) -> Result<GuestRow, StoreError> {
-    let ChangeGuest { place, qmp, concurrency } = asked;
+    let ChangeGuest { place, qmp, concurrency, share, trigger, set_clock } = asked;
     let guest = by_name(work.conn, name)?;
     let mut told = Vec::new();
     if let Some(place) = place.map(checked_place).transpose()?.filter(|place| *place != guest.place) {
@@ -239,10 +256,99 @@ fn change(
             .execute(params![guest.id.as_bytes(), count])?;
         told.push(format!("concurrency {} became {count}", guest.concurrency));
     }
+    change_trigger(work, name, share, trigger, &mut told)?;
+    if let Some(set) = set_clock.filter(|set| *set != guest.set_clock) {
+        work.conn
+            .prepare_cached("UPDATE guests SET set_clock = ?2 WHERE id = ?1")?
+            .execute(params![guest.id.as_bytes(), set])?;
+        told.push(format!("its clock is {}set", if set { "" } else { "no longer " }));
+    }
     if !told.is_empty() {
         work.audit(by, "guest-changed", Some(name.as_str()), None, told.join(", "))?;
     }
     by_id(work.conn, guest.id)
+}
+
+/// Share and trigger are checked together, behind a change of the place.
+fn change_trigger(
+    work: &Work<'_>,
+    name: &GuestName,
+    share: Option<Option<PathBuf>>,
+    trigger: Option<Trigger>,
+    told: &mut Vec<String>,
+) -> Result<(), StoreError> {
+    let guest = by_name(work.conn, name)?;
+    let before = guest.share.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let after = match share {
+        None => before.clone(),
+        Some(share) => share.map(|path| checked_path("share", &path, 0)).transpose()?,
+    };
+    let wanted = trigger.unwrap_or(guest.trigger);
+    if after == before && wanted == guest.trigger {
+        return Ok(());
+    }
+    check_share_free(work.conn, guest.id, after.as_deref())?;
+    check_trigger(wanted, after.as_deref(), &guest.place)?;
+    work.conn
+        .prepare_cached("UPDATE guests SET share = ?2, trigger = ?3 WHERE id = ?1")?
+        .execute(params![guest.id.as_bytes(), after, word_of(wanted)])?;
+    if after != before {
+        told.push(after.map_or_else(|| "no share".into(), |path| format!("share {path:?}")));
+    }
+    if wanted != guest.trigger {
+        told.push(format!("trigger {} became {}", word_of(guest.trigger), word_of(wanted)));
+    }
+    Ok(())
+}
+
+/// A trigger needs the place it works by, and a guest one at least.
+fn check_trigger(trigger: Trigger, share: Option<&str>, place: &Place) -> Result<(), StoreError> {
+    let shares = share.is_some();
+    let dials = !matches!(place, Place::Share(_));
+    let needs = match trigger {
+        Trigger::Store if !shares => "a share: give one with --share",
+        Trigger::RingStore if !shares || !dials => "a share, and a cid or a hybrid socket",
+        Trigger::Ring | Trigger::Poll | Trigger::Push if !dials => "a cid or a hybrid socket",
+        Trigger::Ring | Trigger::Poll | Trigger::Push | Trigger::Store | Trigger::RingStore => {
+            if dials || shares {
+                return Ok(());
+            }
+            return Err(StoreError::invalid(
+                "the share of a guest that is met nowhere else cannot be taken away",
+            ));
+        }
+    };
+    Err(StoreError::invalid(format!("trigger {} needs {needs}", word_of(trigger))))
+}
+
+fn check_share_free(conn: &Connection, guest: GuestId, share: Option<&str>) -> Result<(), StoreError> {
+    let Some(share) = share else { return Ok(()) };
+    let Some(other) = taken(conn, "share = ?1", share, guest)? else { return Ok(()) };
+    Err(StoreError::conflict(format!(
+        "share {share} belongs to guest {other}: give each guest one of its own"
+    )))
+}
+
+const fn word_of(trigger: Trigger) -> &'static str {
+    match trigger {
+        Trigger::Ring => "ring",
+        Trigger::Poll => "poll",
+        Trigger::Push => "push",
+        Trigger::Store => "store",
+        Trigger::RingStore => "ring-store",
+    }
+}
+
+fn trigger_of(text: &str) -> Option<Trigger> {
+    let all = [Trigger::Ring, Trigger::Poll, Trigger::Push, Trigger::Store, Trigger::RingStore];
+    all.into_iter().find(|trigger| word_of(*trigger) == text)
+}
+
+fn share_of(place: &Place) -> Option<String> {
+    match place {
+        Place::Share(path) => Some(path.to_string_lossy().into_owned()),
+        Place::Cid(_) | Place::Hybrid(_) => None,
+    }
 }
 
 fn remove(work: &mut Work<'_>, by: &str, name: &GuestName) -> Result<Removed, StoreError> {
@@ -294,7 +400,8 @@ fn taken(
 fn check_place_free(conn: &Connection, guest: GuestId, place: &Place) -> Result<(), StoreError> {
     let other = match columns(place) {
         (Some(cid), _) => taken(conn, "cid = ?1", cid, guest)?,
-        (None, path) => taken(conn, "hybrid_socket = ?1", path, guest)?,
+        (None, Some(path)) => taken(conn, "hybrid_socket = ?1", path, guest)?,
+        (None, None) => None,
     };
     let Some(other) = other else { return Ok(()) };
     Err(StoreError::conflict(format!(
@@ -315,12 +422,14 @@ fn columns(place: &Place) -> (Option<u32>, Option<String>) {
     match place {
         Place::Cid(cid) => (Some((*cid).into()), None),
         Place::Hybrid(path) => (None, Some(path.to_string_lossy().into_owned())),
+        Place::Share(_) => (None, None),
     }
 }
 
 fn checked_place(place: Place) -> Result<Place, StoreError> {
     match place {
         Place::Cid(_) => Ok(place),
+        Place::Share(path) => checked_path("share", &path, 0).map(|path| Place::Share(path.into())),
         Place::Hybrid(path) => {
             let suffix = format!("_{MANAGER_PORT}").len();
             checked_path("hybrid socket", &path, suffix).map(|path| Place::Hybrid(path.into()))
@@ -345,10 +454,11 @@ fn checked_path(what: &str, path: &Path, suffix: usize) -> Result<String, StoreE
 
 fn select(condition: &str) -> String {
     format!(
-        "SELECT g.id, g.name, g.cid, g.hybrid_socket, g.qmp, g.public_key, g.fenced, g.added_at_ms, g.last_seen_ms,
+        "SELECT g.id, g.name, g.cid, g.hybrid_socket, g.qmp, g.public_key, g.copy, g.added_at_ms, g.last_seen_ms,
          g.agent, g.pending_key IS NOT NULL, g.concurrency,
          (SELECT count(*) FROM requests r
-          WHERE r.guest = g.id AND r.state IN ('queued', 'offered', 'fetched', 'started'))
+          WHERE r.guest = g.id AND r.state IN ('queued', 'offered', 'fetched', 'started')),
+         g.share, g.trigger, g.set_clock
          FROM guests g WHERE g.removed_at_ms IS NULL AND {condition}"
     )
 }
@@ -356,10 +466,14 @@ fn select(condition: &str) -> String {
 fn read_guest(row: &Row<'_>) -> Result<GuestRow, StoreError> {
     let damaged = |error| StoreError::damaged("guest", error);
     let (cid, hybrid): (Option<u32>, Option<String>) = (row.get(2)?, row.get(3)?);
-    let place = match cid {
-        Some(cid) => Place::Cid(GuestCid::try_from(cid).map_err(damaged)?),
-        None => Place::Hybrid(hybrid.unwrap_or_default().into()),
+    let share = row.get::<_, Option<String>>(13)?.map(PathBuf::from);
+    let place = match (cid, hybrid) {
+        (Some(cid), _) => Place::Cid(GuestCid::try_from(cid).map_err(damaged)?),
+        (None, Some(path)) => Place::Hybrid(path.into()),
+        (None, None) => Place::Share(share.clone().unwrap_or_default()),
     };
+    let copy: Option<String> = row.get(6)?;
+    let trigger: String = row.get(14)?;
     let agent: Option<String> = row.get(9)?;
     Ok(GuestRow {
         id: GuestId::new(row.get(0)?),
@@ -367,7 +481,13 @@ fn read_guest(row: &Row<'_>) -> Result<GuestRow, StoreError> {
         place,
         qmp: row.get::<_, Option<String>>(4)?.map(PathBuf::from),
         key: row.get::<_, Option<[u8; 32]>>(5)?.map(PublicKey::new),
-        fenced: row.get(6)?,
+        copy: copy
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(|error| StoreError::damaged("copy", error))?,
+        share,
+        trigger: trigger_of(&trigger).ok_or_else(|| StoreError::damaged("trigger", trigger))?,
+        set_clock: row.get(15)?,
         added_at_ms: row.get(7)?,
         last_seen_ms: row.get(8)?,
         agent: agent

@@ -7,17 +7,19 @@ use super::receipts::{Closing, close};
 use super::requests::{expire, many, maybe};
 use super::stages::{begin_again, put};
 use super::writer::Work;
-use super::{NextOffer, Pull, RequestRow, Store, StoreError};
+use super::{GuestRow, NextOffer, Pull, RequestRow, Store, StoreError};
 use crate::programs::Programs;
 use crate::request::{Happening, next, reached, word};
 use crate::trace::Stamp;
+use doorbell_api::guest::AgentInfo;
 use doorbell_api::request::State;
 use doorbell_api::trace::Station;
 use doorbell_wire::ids::{GuestId, RequestId};
 use doorbell_wire::limits::URGENT_MAX;
-use doorbell_wire::message::action::{Action, Payload};
+use doorbell_wire::message::action::{Action, Payload, RunReboot};
 use doorbell_wire::message::{Offer, Stage};
 use rusqlite::{Connection, OptionalExtension as _, params};
+use std::num::NonZeroU8;
 
 impl Store {
     /// Settles what the pull of a guest reveals, and gives the next request, marked offered on the disk.
@@ -44,6 +46,21 @@ impl Store {
         self.write(move |work| mark(work, guest, request, stage, &stamps)).await
     }
 
+    /// Notes that a guest goes down for a reboot that belongs to a request of its own.
+    ///
+    /// # Errors
+    /// When the data base cannot be written.
+    pub async fn rebooting(&self, guest: GuestId, request: RequestId) -> Result<(), StoreError> {
+        self.write(move |work| {
+            let Some(row) = maybe(work.conn, request)?.filter(|row| row.guest_id == guest) else {
+                return Ok(());
+            };
+            let (by, detail) = (format!("guest {}", row.guest), format!("step {}", row.step));
+            work.audit(&by, "request-reboots", Some(row.guest.as_str()), Some(request), detail).map(drop)
+        })
+        .await
+    }
+
     /// The request, if it is this guest's.
     ///
     /// # Errors
@@ -58,6 +75,12 @@ fn next_offer(work: &mut Work<'_>, guest: GuestId, pull: &Pull) -> Result<NextOf
     let mut moved = settle(work, guest, pull)?;
     let mut hands = Hands::count(work.conn, guest, &pull.in_hand, known.concurrency)?;
     while let Some(row) = hands.lowest(work.conn, guest)? {
+        if matches!(row.action, Action::RunReboot(_)) && !can_reboot(&known) {
+            let why = Closing { happening: Happening::Unsupported, event: "request-refused", by: "manager" };
+            let what = "the guest's agent cannot reboot for a request: it is of a version before that";
+            moved.push(close(work, row, &why, what)?);
+            continue;
+        }
         let payload = row.action.payload();
         let gone = payload.filter(|Payload { digest, len, .. }| !Programs::has(work.state_dir, digest, *len));
         if let Some(Payload { digest, .. }) = gone {
@@ -79,7 +102,7 @@ fn next_offer(work: &mut Work<'_>, guest: GuestId, pull: &Pull) -> Result<NextOf
             request: row.id,
             sequence: Some(row.sequence),
             floor,
-            action: row.action.clone(),
+            action: at_step(row.action.clone(), row.step),
             timeout_ms: row.timeout_ms,
             idempotent: row.idempotent,
         };
@@ -88,6 +111,18 @@ fn next_offer(work: &mut Work<'_>, guest: GuestId, pull: &Pull) -> Result<NextOf
         return Ok(NextOffer { offer: Some(offer), more, floor, moved });
     }
     Ok(NextOffer { offer: None, more: false, floor: floor(work.conn, guest)?, moved })
+}
+
+fn can_reboot(guest: &GuestRow) -> bool {
+    let can = |agent: &AgentInfo| agent.capabilities.iter().any(|capability| capability == "reboot");
+    guest.agent.as_ref().is_some_and(can)
+}
+
+fn at_step(action: Action, step: u8) -> Action {
+    match (action, NonZeroU8::new(step)) {
+        (Action::RunReboot(run), Some(step)) => Action::RunReboot(RunReboot { step, ..run }),
+        (action, _) => action,
+    }
 }
 
 /// The lowest sequence that is open, or the next one.
@@ -172,12 +207,15 @@ impl<'a> Hands<'a> {
 
 /// Closes, or queues again, what the guest no longer has in hand and what need not be begun.
 fn settle(work: &mut Work<'_>, guest: GuestId, pull: &Pull) -> Result<Vec<RequestRow>, StoreError> {
-    let started =
-        many(work.conn, "r.guest = ?1 AND r.state = 'started' ORDER BY r.sequence", [guest.as_bytes()])?;
+    let started = many(
+        work.conn,
+        "r.guest = ?1 AND r.state IN ('started', 'unconfirmed') ORDER BY r.sequence",
+        [guest.as_bytes()],
+    )?;
     let mut moved = each_not_in_hand(work, pull, started, lost)?;
     let due = many(
         work.conn,
-        "r.guest = ?1 AND r.expires_at_ms IS NOT NULL AND r.state IN ('queued', 'offered', 'fetched')
+        "r.guest = ?1 AND r.step = 1 AND r.expires_at_ms IS NOT NULL AND r.state IN ('queued', 'offered', 'fetched')
          AND r.expires_at_ms <= ?2 ORDER BY r.sequence",
         params![guest.as_bytes(), work.now],
     )?;
@@ -206,7 +244,7 @@ fn each_not_in_hand(
 
 fn lost(work: &mut Work<'_>, row: RequestRow) -> Result<RequestRow, StoreError> {
     let due = row.expires_at_ms.is_some_and(|at| at <= work.now);
-    if row.idempotent && !due && !row.cancel_asked {
+    if row.idempotent && !due && !row.cancel_asked && row.state == State::Started {
         let detail = "it had started, its guest no longer knows it, and it may be started again";
         return step(work, row, Happening::LostAgain, "manager", "request-queued-again", detail);
     }
@@ -261,7 +299,7 @@ fn mark(
 }
 
 /// Moves a request to another open state.
-fn step(
+pub(super) fn step(
     work: &mut Work<'_>,
     row: RequestRow,
     happening: Happening,

@@ -169,7 +169,7 @@ const FILE: &str = "doorbell.sqlite";
 /// Nobody else writes; this bounds the wait for our own reader's locks.
 const BUSY: Duration = Duration::from_secs(5);
 /// The form of the data base that this code reads and writes.
-const FORM: usize = 2;
+const FORM: usize = 3;
 const SCHEMA: &str = include_str!("schema.sql");
 /// Pragma, what it is set to, what it reads back as.
 const PRAGMAS: &[(&str, &str, &str)] = &[

@@ -11,11 +11,12 @@ use crate::output::{OutputKept, Outputs};
 use crate::receipt::{closed, judge, seal};
 use crate::request::{Happening, next, word};
 use crate::trace::Stamp;
-use doorbell_api::receipt::Receipt;
+use doorbell_api::receipt::{Amended, Receipt};
 use doorbell_api::request::State;
 use doorbell_api::trace::Station;
 use doorbell_wire::ids::GuestId;
-use doorbell_wire::message::outcome::Acknowledgement;
+use doorbell_wire::message::Offsets;
+use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome, Rebooted};
 use rusqlite::params;
 
 impl Store {
@@ -55,7 +56,7 @@ pub(super) fn close(
 ) -> Result<RequestRow, StoreError> {
     let Some(state) = next(row.state, why.happening) else { return Ok(row) };
     // Once begun, a request is never said to have come to nothing.
-    let begun = row.starts > 0 && state != State::Interrupted;
+    let begun = row.starts > 0 && !matches!(state, State::Interrupted | State::Unconfirmed);
     let (state, detail) = if begun {
         (State::Interrupted, format!("{detail}, but it had started before, and how far it came is not known"))
     } else {
@@ -83,9 +84,12 @@ fn acknowledge(
     };
     let said =
         serde_json::to_string(ack).map_err(|error| StoreError::internal("write what a guest said", error))?;
-    if row.state.is_final() {
+    if row.state.is_final() && row.state != State::Unconfirmed {
         late(work, &row, &by, &said)?;
         return Ok(Some(row));
+    }
+    if let (Outcome::Continues(step), false) = (&ack.outcome, row.state.is_final()) {
+        return continues(work, row, &by, ack, step.get(), kept).map(Some);
     }
     let judged = judge(&row.action, ack, kept);
     let why = Closing { happening: Happening::Acknowledged(judged.state), event: "receipt-stored", by: &by };
@@ -98,6 +102,43 @@ fn acknowledge(
     settle(work, row, state, receipt, &why, Some(&said)).map(Some)
 }
 
+/// The program asked for a reboot and the guest has rebooted: the request waits for its next step.
+fn continues(
+    work: &mut Work<'_>,
+    row: RequestRow,
+    by: &str,
+    ack: &Acknowledgement,
+    step: u8,
+    kept: OutputKept,
+) -> Result<RequestRow, StoreError> {
+    if step <= row.step {
+        // It was told before, and the guest does not know: nothing counts twice.
+        let detail = format!("step {step}, again");
+        return super::offers::step(work, row, Happening::Continues, by, "request-continues", &detail);
+    }
+    let boots = boots(ack);
+    let Offsets { stdout, stderr } = Offsets { stdout: kept.stdout.len, stderr: kept.stderr.len };
+    work.conn
+        .prepare_cached("UPDATE requests SET step = ?2, stdout_base = ?3, stderr_base = ?4 WHERE id = ?1")?
+        .execute(params![row.id.as_bytes(), step, stdout, stderr])?;
+    let row = RequestRow { step, output_base: Offsets { stdout, stderr }, ..row };
+    super::offers::step(
+        work,
+        row,
+        Happening::Continues,
+        by,
+        "request-continues",
+        &format!("step {step}{boots}"),
+    )
+}
+
+fn boots(ack: &Acknowledgement) -> String {
+    match &ack.evidence {
+        Evidence::Rebooted(Rebooted { before, after }) => format!(", boot {before} became {after}"),
+        Evidence::None | Evidence::Links(_) | Evidence::LinkChange(_) | Evidence::File(_) => String::new(),
+    }
+}
+
 /// Writes audit record, receipt and state. The record seals the receipt, the receipt names the record.
 fn settle(
     work: &mut Work<'_>,
@@ -108,20 +149,28 @@ fn settle(
     said: Option<&str>,
 ) -> Result<RequestRow, StoreError> {
     let written = |error| StoreError::internal("write the receipt", error);
-    let mut receipt = Receipt { stored_at_ms: work.now, ..receipt };
+    let amended = row.receipt.as_ref().map(serde_json::to_string).transpose().map_err(written)?;
+    let amends = row.receipt.as_ref().map(|before| Amended {
+        state: row.state,
+        stored_at_ms: before.stored_at_ms,
+        audit_hash: before.audit_hash.clone(),
+    });
+    let mut receipt = Receipt { stored_at_ms: work.now, amends, ..receipt };
     let seal = seal(&receipt).map_err(written)?;
     let told = receipt.detail.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
     let code = receipt.exit_code.map(|code| format!(" with status {code}")).unwrap_or_default();
     let signal = receipt.signal.map(|signal| format!(" by signal {signal}")).unwrap_or_default();
-    let detail = format!("{}{code}{signal}{told}{SEAL}{seal}", word(state));
+    let before = if amended.is_some() { ", amends unconfirmed" } else { "" };
+    let detail = format!("{}{code}{signal}{before}{told}{SEAL}{seal}", word(state));
     let record = work.audit(why.by, why.event, Some(row.guest.as_str()), Some(row.id), detail)?;
     receipt.audit_hash = record.hash;
     let text = serde_json::to_string(&receipt).map_err(written)?;
     work.conn
         .prepare_cached(
-            "INSERT INTO receipts (request, receipt, audit_number, acknowledgement) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO receipts (request, receipt, audit_number, acknowledgement) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (request) DO UPDATE SET receipt = ?2, audit_number = ?3, acknowledgement = ?4, amended = ?5",
         )?
-        .execute(params![row.id.as_bytes(), text, record.number, said])?;
+        .execute(params![row.id.as_bytes(), text, record.number, said, amended])?;
     work.conn
         .prepare_cached("UPDATE requests SET state = ?2 WHERE id = ?1")?
         .execute(params![row.id.as_bytes(), word(state)])?;

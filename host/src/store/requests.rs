@@ -15,6 +15,7 @@ use crate::trace::Stamp;
 use doorbell_api::request::{OnDisconnect, State};
 use doorbell_api::trace::Station;
 use doorbell_wire::ids::{GuestId, GuestName, RequestId, Sequence, ShortText};
+use doorbell_wire::message::Offsets;
 use doorbell_wire::message::action::Action;
 use rusqlite::{Connection, Params, Row, params};
 
@@ -74,10 +75,41 @@ impl Store {
         self.write(|work| {
             let due = many(
                 work.conn,
-                "r.state = 'queued' AND r.expires_at_ms IS NOT NULL AND r.expires_at_ms <= ?1",
+                "r.state = 'queued' AND r.step = 1 AND r.expires_at_ms IS NOT NULL AND r.expires_at_ms <= ?1",
                 [work.now],
             )?;
             due.into_iter().map(|row| expire(work, row)).collect()
+        })
+        .await
+    }
+
+    /// The started requests whose guests have been away for too long, as far as the store knows when they were
+    /// there last.
+    ///
+    /// # Errors
+    /// When the data base cannot be read.
+    pub async fn vanished(&self) -> Result<Vec<RequestRow>, StoreError> {
+        let now = crate::time::unix_ms();
+        self.read(move |conn| {
+            let condition = "r.state = 'started' AND ifnull(g.last_seen_ms, 0) + r.confirm_within_ms <= ?1";
+            many(conn, condition, [now])
+        })
+        .await
+    }
+
+    /// Closes a started request as unconfirmed; one that is no longer started stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn unconfirmed(&self, id: RequestId) -> Result<RequestRow, StoreError> {
+        self.write(move |work| {
+            let row = by_id(work.conn, id)?;
+            let why = Closing { happening: Happening::Vanished, event: "request-unconfirmed", by: "manager" };
+            let detail = format!(
+                "it had started, and its guest was away for more than {} s; what it says later amends this",
+                row.confirm_within_ms.checked_div(1000).unwrap_or_default()
+            );
+            close(work, row, &why, &detail)
         })
         .await
     }
@@ -137,7 +169,7 @@ pub(super) fn many(
     let sql = format!(
         "SELECT r.id, g.name, r.guest, r.sequence, r.action, r.state, r.asked_by, r.reason, r.accepted_at_ms,
          r.expires_in_ms, r.expires_at_ms, r.timeout_ms, r.idempotent, r.cancel_asked, r.offers, r.starts,
-         c.receipt, r.urgent, r.on_disconnect
+         c.receipt, r.urgent, r.on_disconnect, r.step, r.confirm_within_ms, r.stdout_base, r.stderr_base
          FROM requests r JOIN guests g ON g.id = r.guest LEFT JOIN receipts c ON c.request = r.id
          WHERE {condition}"
     );
@@ -189,6 +221,9 @@ fn accept(
         cancel_asked: false,
         offers: 0,
         starts: 0,
+        step: 1,
+        confirm_within_ms: bounded("confirm_within", new.confirm_within_ms.unwrap_or(CONFIRM_WITHIN_MS))?,
+        output_base: Offsets::default(),
         receipt: None,
         action: new.action,
     };
@@ -210,6 +245,7 @@ fn repeated(known: RequestRow, guest: GuestId, new: &AcceptRequest) -> Result<Re
         && known.idempotent == new.idempotent
         && known.urgent == new.urgent
         && known.on_disconnect == new.on_disconnect
+        && known.confirm_within_ms == new.confirm_within_ms.unwrap_or(CONFIRM_WITHIN_MS)
         && known.reason == new.reason;
     if same {
         return Ok(known);
@@ -225,8 +261,8 @@ fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
         .map_err(|error| StoreError::internal("write the action", error))?;
     conn.prepare_cached(
         "INSERT INTO requests (id, guest, sequence, action, timeout_ms, expires_in_ms, expires_at_ms, idempotent,
-         reason, asked_by, accepted_at_ms, urgent, on_disconnect, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 'queued')",
+         reason, asked_by, accepted_at_ms, urgent, on_disconnect, confirm_within_ms, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 'queued')",
     )?
     .execute(params![
         row.id.as_bytes(),
@@ -241,7 +277,8 @@ fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
         row.asked_by,
         row.accepted_at_ms,
         row.urgent,
-        word_of(row.on_disconnect)
+        word_of(row.on_disconnect),
+        row.confirm_within_ms
     ])?;
     Ok(())
 }
@@ -390,9 +427,14 @@ fn read_request(row: &Row<'_>) -> Result<RequestRow, StoreError> {
         cancel_asked: row.get(13)?,
         offers: row.get(14)?,
         starts: row.get(15)?,
+        step: row.get(19)?,
+        confirm_within_ms: row.get(20)?,
+        output_base: Offsets { stdout: row.get(21)?, stderr: row.get(22)? },
         receipt: receipt.map(|text| serde_json::from_str(&text)).transpose().map_err(text)?,
     })
 }
 
+/// Milliseconds a guest may be away once a request has started there, where the request does not say.
+pub(super) const CONFIRM_WITHIN_MS: u64 = 3_600_000;
 /// Digits of the shortest prefix that may stand for a request.
 const PREFIX_MIN: usize = 6;

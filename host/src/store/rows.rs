@@ -2,13 +2,13 @@
 //!
 //! Read by sessions, API and events. Nothing in here reaches the data base by itself.
 
-use crate::request::Admission;
-use doorbell_api::guest::AgentInfo;
+use crate::request::{Admission, reboot};
+use doorbell_api::guest::{AgentInfo, CopyMet, Trigger};
 use doorbell_api::receipt::Receipt;
 use doorbell_api::request::{self as api, OnDisconnect, State};
 use doorbell_wire::ids::{GuestCid, GuestId, GuestName, PublicKey, RequestId, Sequence, ShortText};
-use doorbell_wire::message::Offer;
 use doorbell_wire::message::action::Action;
+use doorbell_wire::message::{Offer, Offsets};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -19,6 +19,8 @@ pub enum Place {
     Cid(GuestCid),
     /// By the base path of its hybrid socket.
     Hybrid(PathBuf),
+    /// Nowhere but in the directory that it shares.
+    Share(PathBuf),
 }
 
 impl fmt::Display for Place {
@@ -26,6 +28,7 @@ impl fmt::Display for Place {
         match self {
             Self::Cid(cid) => write!(f, "cid {cid}"),
             Self::Hybrid(path) => write!(f, "hybrid socket {}", path.display()),
+            Self::Share(path) => write!(f, "share {}", path.display()),
         }
     }
 }
@@ -43,6 +46,12 @@ pub struct AddGuest {
     pub key: Option<PublicKey>,
     /// How many ordinary requests it has in hand at once.
     pub concurrency: Option<u8>,
+    /// The directory that it shares.
+    pub share: Option<PathBuf>,
+    /// How its requests come to it.
+    pub trigger: Option<Trigger>,
+    /// Whether its clock is set to the host's.
+    pub set_clock: bool,
 }
 
 /// A change of a guest; what is `None` stays.
@@ -54,6 +63,12 @@ pub struct ChangeGuest {
     pub qmp: Option<Option<PathBuf>>,
     /// How many ordinary requests it has in hand at once.
     pub concurrency: Option<u8>,
+    /// The directory that it shares, or none.
+    pub share: Option<Option<PathBuf>>,
+    /// How its requests come to it.
+    pub trigger: Option<Trigger>,
+    /// Whether its clock is set to the host's.
+    pub set_clock: Option<bool>,
 }
 
 /// A guest.
@@ -69,8 +84,14 @@ pub struct GuestRow {
     pub qmp: Option<PathBuf>,
     /// Its approved key.
     pub key: Option<PublicKey>,
-    /// Whether it presented a stale token and waits for a new approval.
-    pub fenced: bool,
+    /// A copy of it that presented a stale token since the last approval.
+    pub copy: Option<CopyMet>,
+    /// The directory that it shares.
+    pub share: Option<PathBuf>,
+    /// How its requests come to it.
+    pub trigger: Trigger,
+    /// Whether its clock is set to the host's.
+    pub set_clock: bool,
     /// When it was added.
     pub added_at_ms: u64,
     /// When it was last heard of.
@@ -116,7 +137,7 @@ pub enum Verdict {
     NotApproved,
     /// The guest has another key.
     WrongKey,
-    /// A stale token: a copy or a rewound guest. Stays so until the guest is approved again.
+    /// A stale token: a copy or a rewound guest. It is turned away until the guest is approved again.
     Fenced,
 }
 
@@ -139,6 +160,8 @@ pub struct AcceptRequest {
     pub on_disconnect: OnDisconnect,
     /// Why.
     pub reason: Option<ShortText>,
+    /// Milliseconds its guest may be away once it has started.
+    pub confirm_within_ms: Option<u64>,
 }
 
 /// A request.
@@ -182,6 +205,12 @@ pub struct RequestRow {
     pub offers: u32,
     /// How often its start was reported.
     pub starts: u32,
+    /// Its step.
+    pub step: u8,
+    /// Milliseconds its guest may be away once it has started.
+    pub confirm_within_ms: u64,
+    /// Where the output of this step begins behind that of the steps before.
+    pub output_base: Offsets,
     /// What came of it.
     pub receipt: Option<Receipt>,
 }
@@ -205,6 +234,11 @@ impl RequestRow {
             on_disconnect: self.on_disconnect,
             cancel_asked: self.cancel_asked,
             offers: self.offers,
+            reboot: reboot(&self.action),
+            step: self.step,
+            starts: self.starts,
+            confirm_within_ms: self.confirm_within_ms,
+            held: None,
             receipt: self.receipt.clone(),
         }
     }

@@ -1,4 +1,4 @@
--- The manager's data base, form 2. Times are milliseconds since the Unix epoch, ids are raw bytes.
+-- The manager's data base, form 3. Times are milliseconds since the Unix epoch, ids are raw bytes.
 -- Every constraint that a row must hold stands here as well as in the code: a data base that was
 -- edited by hand fails at the edit and not at a guest.
 
@@ -6,10 +6,14 @@
 CREATE TABLE guests (
     id              BLOB PRIMARY KEY CHECK (length(id) = 16),
     name            TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 63),
-    -- Where it is met: one of the two.
+    -- Where it is met: one of the two, or only in the directory that it shares.
     cid             INTEGER CHECK (cid BETWEEN 3 AND 4294967294),
     hybrid_socket   TEXT CHECK (hybrid_socket LIKE '/%'),
     qmp             TEXT,
+    share           TEXT CHECK (share LIKE '/%'),
+    -- How its requests come to it.
+    trigger         TEXT NOT NULL DEFAULT 'ring' CHECK (trigger IN ('ring', 'poll', 'push', 'store', 'ring-store')),
+    set_clock       INTEGER NOT NULL DEFAULT 0 CHECK (set_clock IN (0, 1)),
     -- The approved key; without one nothing is offered.
     public_key      BLOB CHECK (length(public_key) = 32),
     -- SHA-256 of the session token that the guest has on disk, and of the one that was given last and is
@@ -18,7 +22,8 @@ CREATE TABLE guests (
     token_next      BLOB CHECK (length(token_next) = 32),
     -- Whether any token was issued since the last approval.
     token_issued    INTEGER NOT NULL DEFAULT 0 CHECK (token_issued IN (0, 1)),
-    fenced          INTEGER NOT NULL DEFAULT 0 CHECK (fenced IN (0, 1)),
+    -- The bearer of its key that was turned away for a stale token since the last approval (JSON).
+    copy            TEXT CHECK (json_valid(copy)),
     -- The key that waits for approval, where and when its bearer was met.
     pending_key     BLOB CHECK (length(pending_key) = 32),
     pending_met_at  TEXT,
@@ -34,7 +39,9 @@ CREATE TABLE guests (
     added_at_ms     INTEGER NOT NULL,
     last_seen_ms    INTEGER,
     removed_at_ms   INTEGER,
-    CHECK ((cid IS NULL) <> (hybrid_socket IS NULL)),
+    CHECK (cid IS NULL OR hybrid_socket IS NULL),
+    CHECK (cid IS NOT NULL OR hybrid_socket IS NOT NULL OR share IS NOT NULL),
+    CHECK (share IS NOT NULL OR trigger NOT IN ('store', 'ring-store')),
     CHECK ((pending_key IS NULL) = (pending_met_at IS NULL)),
     CHECK ((pending_key IS NULL) = (pending_seen_ms IS NULL))
 ) STRICT, WITHOUT ROWID;
@@ -43,6 +50,7 @@ CREATE TABLE guests (
 CREATE UNIQUE INDEX guests_name ON guests (name) WHERE removed_at_ms IS NULL;
 CREATE UNIQUE INDEX guests_cid ON guests (cid) WHERE removed_at_ms IS NULL;
 CREATE UNIQUE INDEX guests_hybrid_socket ON guests (hybrid_socket) WHERE removed_at_ms IS NULL;
+CREATE UNIQUE INDEX guests_share ON guests (share) WHERE removed_at_ms IS NULL AND share IS NOT NULL;
 CREATE UNIQUE INDEX guests_public_key ON guests (public_key) WHERE removed_at_ms IS NULL;
 
 CREATE TABLE requests (
@@ -66,10 +74,17 @@ CREATE TABLE requests (
     state           TEXT NOT NULL CHECK (state IN (
         'queued', 'offered', 'fetched', 'started',
         'succeeded', 'failed', 'killed', 'timed-out', 'cancelled', 'refused', 'interrupted', 'not-retrieved',
-        'not-received', 'not-verified', 'not-started', 'expired', 'undeliverable')),
+        'not-received', 'not-verified', 'not-started', 'expired', 'undeliverable', 'unconfirmed')),
     cancel_asked    INTEGER NOT NULL DEFAULT 0 CHECK (cancel_asked IN (0, 1)),
     offers          INTEGER NOT NULL DEFAULT 0 CHECK (offers >= 0),
     starts          INTEGER NOT NULL DEFAULT 0 CHECK (starts >= 0),
+    -- How often its program has asked for a reboot and got it, and one.
+    step            INTEGER NOT NULL DEFAULT 1 CHECK (step BETWEEN 1 AND 255),
+    -- How long its guest may be away once it has started.
+    confirm_within_ms INTEGER NOT NULL CHECK (confirm_within_ms >= 0),
+    -- Where the output of this step begins behind that of the steps before.
+    stdout_base     INTEGER NOT NULL DEFAULT 0 CHECK (stdout_base >= 0),
+    stderr_base     INTEGER NOT NULL DEFAULT 0 CHECK (stderr_base >= 0),
     UNIQUE (guest, sequence),
     CHECK ((expires_in_ms IS NULL) = (expires_at_ms IS NULL))
 ) STRICT;
@@ -82,7 +97,7 @@ CREATE INDEX requests_waiting ON requests (guest, urgent, sequence)
     WHERE state IN ('queued', 'offered', 'fetched');
 CREATE INDEX requests_killed ON requests (on_disconnect)
     WHERE on_disconnect = 'kill' AND state IN ('queued', 'offered', 'fetched', 'started');
-CREATE INDEX requests_started ON requests (guest) WHERE state = 'started';
+CREATE INDEX requests_started ON requests (guest) WHERE state IN ('started', 'unconfirmed');
 CREATE INDEX requests_expiring ON requests (guest, expires_at_ms)
     WHERE expires_at_ms IS NOT NULL AND state IN ('queued', 'offered', 'fetched');
 CREATE INDEX requests_cancelled ON requests (guest)
@@ -98,7 +113,9 @@ CREATE TABLE receipts (
     -- What the guest said (JSON); none where the manager closed the request itself.
     acknowledgement TEXT CHECK (json_valid(acknowledgement)),
     -- What the guest said of a request that had its receipt already, where it was something else.
-    late            TEXT CHECK (json_valid(late))
+    late            TEXT CHECK (json_valid(late)),
+    -- The receipt that this one took the place of (JSON).
+    amended         TEXT CHECK (json_valid(amended))
 ) STRICT, WITHOUT ROWID;
 
 -- The stations of a request, microseconds since the Unix epoch; of the guest's own ones also by the guest's

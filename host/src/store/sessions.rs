@@ -7,7 +7,7 @@ use super::guests::{by_id, by_name, check_key_free, continue_sequences, fingerpr
 use super::writer::Work;
 use super::{GuestRow, PendingRow, Store, StoreError, Verdict};
 use crate::actor::Actor;
-use doorbell_api::guest::AgentInfo;
+use doorbell_api::guest::{AgentInfo, CopyMet};
 use doorbell_wire::ids::{GuestId, GuestName, PublicKey, SessionToken};
 use doorbell_wire::message::{Capabilities, Claims};
 use rusqlite::params;
@@ -73,9 +73,28 @@ impl Store {
         guest: GuestId,
         claims: &Claims,
         fresh: SessionToken,
+        met_at: &str,
     ) -> Result<Verdict, StoreError> {
-        let claims = claims.clone();
-        self.write(move |work| admit(work, guest, &claims, &fresh)).await
+        let (claims, met_at) = (claims.clone(), met_at.to_owned());
+        self.write(move |work| admit(work, guest, &claims, &fresh, &met_at)).await
+    }
+
+    /// Notes what the agent of an open session says of its polls; `None` is that it keeps its connection.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn polls(&self, guest: GuestId, every_ms: Option<u32>) -> Result<(), StoreError> {
+        self.write(move |work| {
+            let Some(agent) = by_id(work.conn, guest)?.agent else { return Ok(()) };
+            let agent = AgentInfo { polls_every_ms: every_ms, ..agent };
+            let text = serde_json::to_string(&agent)
+                .map_err(|error| StoreError::internal("write what the agent said", error))?;
+            work.conn
+                .prepare_cached("UPDATE guests SET agent = ?2 WHERE id = ?1")?
+                .execute(params![guest.as_bytes(), text])?;
+            Ok(())
+        })
+        .await
     }
 
     /// The guest has the token of its welcome on its disk: the one before is worth nothing from here on.
@@ -161,7 +180,7 @@ fn approve(
     check_key_free(work.conn, guest.id, &key)?;
     work.conn
         .prepare_cached(
-            "UPDATE guests SET public_key = ?2, fenced = 0, token_current = NULL, token_next = NULL,
+            "UPDATE guests SET public_key = ?2, copy = NULL, token_current = NULL, token_next = NULL,
              token_issued = 0, refused_key = NULL, pending_key = NULL, pending_met_at = NULL, pending_seen_ms = NULL
              WHERE id = ?1",
         )?
@@ -169,7 +188,7 @@ fn approve(
     if guest.key != Some(key) {
         continue_sequences(work.conn, guest.id, &key)?;
     }
-    let again = if guest.fenced { ", which was fenced" } else { "" };
+    let again = if guest.copy.is_some() { ", a copy of which was fenced" } else { "" };
     let detail = format!("key {}{again}", fingerprint(&key));
     work.audit(by, "guest-approved", Some(name.as_str()), None, detail)?;
     by_id(work.conn, guest.id)
@@ -183,7 +202,7 @@ fn choose_key(
     asked: Option<&str>,
 ) -> Result<PublicKey, StoreError> {
     let name = &guest.name;
-    let fenced = guest.key.filter(|_| guest.fenced);
+    let fenced = guest.key.filter(|_| guest.copy.is_some());
     let waiting: Vec<PublicKey> = pending.into_iter().chain(fenced).collect();
     let shown = waiting.iter().map(fingerprint).collect::<Vec<_>>().join(" and ");
     match (asked, waiting.as_slice()) {
@@ -213,17 +232,17 @@ fn admit(
     guest: GuestId,
     claims: &Claims,
     fresh: &SessionToken,
+    met_at: &str,
 ) -> Result<Verdict, StoreError> {
     let row = by_id(work.conn, guest)?;
     let verdict = match row.key {
         None => Verdict::NotApproved,
         Some(key) if key != claims.public_key => Verdict::WrongKey,
-        Some(_) if row.fenced => Verdict::Fenced,
         Some(_) => {
             let tokens = Tokens::read(work, guest)?;
             match tokens.accept(claims.token.as_ref().map(hash)) {
                 Some(current) => return welcome(work, &row, claims, current, fresh),
-                None => return fence(work, &row, claims),
+                None => return fence(work, &row, claims, met_at),
             }
         }
     };
@@ -242,6 +261,7 @@ fn welcome(
         protocol: claims.version,
         boot_id: claims.boot_id.to_string(),
         capabilities: capabilities(claims.capabilities),
+        polls_every_ms: None,
     };
     let agent = serde_json::to_string(&agent)
         .map_err(|error| StoreError::internal("write what the agent said", error))?;
@@ -284,10 +304,34 @@ fn welcome(
     Ok(Verdict::Welcome)
 }
 
-fn fence(work: &mut Work<'_>, guest: &GuestRow, claims: &Claims) -> Result<Verdict, StoreError> {
-    work.conn.prepare_cached("UPDATE guests SET fenced = 1 WHERE id = ?1")?.execute([guest.id.as_bytes()])?;
+/// The bearer of a stale token is turned away and remembered; whoever has the newest one is the guest. It is in the
+/// trail once, however often it comes back.
+fn fence(
+    work: &mut Work<'_>,
+    guest: &GuestRow,
+    claims: &Claims,
+    met_at: &str,
+) -> Result<Verdict, StoreError> {
+    let what = if claims.token.is_some() { "a stale session token" } else { "no session token" };
+    let copy = CopyMet {
+        boot_id: claims.boot_id.to_string(),
+        met_at: met_at.to_owned(),
+        seen_at_ms: work.now,
+        reason: format!("{what}: a copy of the guest, or one that was rewound"),
+    };
+    let known = guest.copy.as_ref().is_some_and(|known| {
+        (&known.boot_id, &known.met_at, &known.reason) == (&copy.boot_id, &copy.met_at, &copy.reason)
+    });
+    let text = serde_json::to_string(&copy)
+        .map_err(|error| StoreError::internal("write what was met of a copy", error))?;
+    work.conn
+        .prepare_cached("UPDATE guests SET copy = ?2 WHERE id = ?1")?
+        .execute(params![guest.id.as_bytes(), text])?;
+    if known {
+        return Ok(Verdict::Fenced);
+    }
     let detail = format!(
-        "a stale session token with key {}, boot {}: a copy of the guest, or one that was rewound",
+        "{what} with key {}, boot {}, met at {met_at}: a copy of the guest, or one that was rewound",
         fingerprint(&claims.public_key),
         claims.boot_id
     );
@@ -322,12 +366,12 @@ fn confirm(work: &mut Work<'_>, guest: GuestId, token: &SessionToken) -> Result<
     let row = by_id(work.conn, guest)?;
     let tokens = Tokens::read(work, guest)?;
     let token = Some(hash(token));
-    if token == tokens.current && !row.fenced {
+    if token == tokens.current {
         return Ok(());
     }
-    if token != tokens.next || row.fenced {
+    if token != tokens.next {
         return Err(StoreError::conflict(format!(
-            "the session token of guest {} was replaced or fenced: this session is over",
+            "the session token of guest {} was replaced: this session is over",
             row.name
         )));
     }

@@ -103,7 +103,16 @@ fn cid(number: u32) -> Place {
 }
 
 fn new_guest(text: &str, number: u32, key: Option<PublicKey>) -> AddGuest {
-    AddGuest { name: name(text), place: cid(number), qmp: None, key, concurrency: None }
+    AddGuest {
+        name: name(text),
+        place: cid(number),
+        qmp: None,
+        key,
+        concurrency: None,
+        share: None,
+        trigger: None,
+        set_clock: false,
+    }
 }
 
 fn command(args: &[&str]) -> Action {
@@ -131,6 +140,7 @@ fn plain() -> AcceptRequest {
         urgent: false,
         on_disconnect: OnDisconnect::Keep,
         reason: None,
+        confirm_within_ms: None,
     }
 }
 

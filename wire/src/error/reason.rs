@@ -34,6 +34,8 @@ impl Reason {
     pub const FENCED: Self = Self(10);
     /// The manager has no room for this session.
     pub const OVERLOADED: Self = Self(11);
+    /// Nothing waits and nothing is in hand; the agent comes back on its timer. Since version 1.
+    pub const POLLED: Self = Self(12);
 
     /// The text for people, `None` for a code this version does not know.
     #[must_use]
@@ -51,6 +53,7 @@ impl Reason {
             Self::SUPERSEDED => "a newer session of the same guest",
             Self::FENCED => "a stale session token",
             Self::OVERLOADED => "too many sessions",
+            Self::POLLED => "nothing more to pull for now",
             _ => return None,
         })
     }

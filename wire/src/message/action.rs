@@ -4,9 +4,11 @@
 //! A program to start is in `run`, files to put and get are in `files`.
 
 mod files;
+mod reboot;
 mod run;
 
 pub use files::{Form, Get, Mode, Payload, Put};
+pub use reboot::{Reboot, RunReboot};
 pub use run::{Command, Executable, Input, Limits, Program, Run, RunParts, Window};
 
 use crate::ids::{LinkName, MacAddress};
@@ -26,14 +28,25 @@ pub enum Action {
     Put(Put),
     /// Read a file or a tree of the guest; it comes as output, a tar archive.
     Get(Get),
+    /// Start a program, and reboot the guest for it.
+    RunReboot(RunReboot),
 }
 
 impl Action {
+    /// The program to start, if there is one.
+    #[must_use]
+    pub const fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Run(run) | Self::RunReboot(RunReboot { run, .. }) => Some(run),
+            Self::LinkList | Self::LinkSet(_) | Self::Put(_) | Self::Get(_) => None,
+        }
+    }
+
     /// The bytes that the agent has to fetch first, if any.
     #[must_use]
     pub fn payload(&self) -> Option<Payload> {
         match self {
-            Self::Run(run) => match &run.parts().executable {
+            Self::Run(run) | Self::RunReboot(RunReboot { run, .. }) => match &run.parts().executable {
                 Executable::Program(program) => Some(Payload { digest: program.digest, len: program.len }),
                 Executable::InGuest(_) => None,
             },
@@ -46,7 +59,7 @@ impl Action {
     #[must_use]
     pub const fn input(&self) -> Input {
         match self {
-            Self::Run(run) => run.parts().input,
+            Self::Run(run) | Self::RunReboot(RunReboot { run, .. }) => run.parts().input,
             Self::LinkList | Self::LinkSet(_) | Self::Put(_) | Self::Get(_) => Input::None,
         }
     }
@@ -55,7 +68,7 @@ impl Action {
     #[must_use]
     pub const fn output_len_max(&self) -> u64 {
         match self {
-            Self::Run(run) => run.parts().limits.output_len_max,
+            Self::Run(run) | Self::RunReboot(RunReboot { run, .. }) => run.parts().limits.output_len_max,
             Self::Get(_) => OUTPUT_LEN_MAX,
             Self::LinkList | Self::LinkSet(_) | Self::Put(_) => OUTPUT_LEN_DEFAULT,
         }
@@ -66,6 +79,7 @@ impl Action {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Run(_) => "run",
+            Self::RunReboot(_) => "run-reboot",
             Self::LinkList => "link-list",
             Self::LinkSet(LinkSet { up: true, .. }) => "link-up",
             Self::LinkSet(LinkSet { up: false, .. }) => "link-down",

@@ -64,6 +64,13 @@ pub struct Welcome {
     pub host_time_ms: u64,
 }
 
+/// How the agent comes to its requests where nobody rings; since version 1.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Polls {
+    /// Milliseconds between two connections of the agent, without its jitter.
+    pub every_ms: u32,
+}
+
 /// What an agent can do: a set that survives bits this version does not know.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Capabilities(pub u64);
@@ -81,6 +88,14 @@ impl Capabilities {
     pub const TERMINAL: Self = Self(1 << 4);
     /// Puts and gets files.
     pub const FILES: Self = Self(1 << 5);
+    /// Takes an offer behind a ring without a pull.
+    pub const PUSH: Self = Self(1 << 6);
+    /// Reboots the guest for a request, and goes on behind that.
+    pub const REBOOT: Self = Self(1 << 7);
+    /// Sets the guest's clock by the host's.
+    pub const CLOCK: Self = Self(1 << 8);
+    /// Looks into a shared directory when it is rung.
+    pub const SHARE: Self = Self(1 << 9);
 
     /// The names of the known bits, for people.
     pub const NAMES: &'static [(Self, &'static str)] = &[
@@ -90,6 +105,10 @@ impl Capabilities {
         (Self::LIMITS, "limits"),
         (Self::TERMINAL, "terminal"),
         (Self::FILES, "files"),
+        (Self::PUSH, "push"),
+        (Self::REBOOT, "reboot"),
+        (Self::CLOCK, "clock"),
+        (Self::SHARE, "share"),
     ];
 
     /// Whether all of `other` are in the set.

@@ -6,7 +6,7 @@
 mod evidence;
 mod ran;
 
-pub use evidence::{Evidence, FileEvidence, FileKind, LinkChange, LinkState, Links};
+pub use evidence::{Evidence, FileEvidence, FileKind, LinkChange, LinkState, Links, Rebooted};
 pub use ran::{OutputTotals, Ran, StreamTotal, Usage};
 
 use crate::ids::{Digest, InvalidId, RequestId, ShortText};
@@ -52,6 +52,10 @@ pub enum Outcome {
     NotVerified(NotVerified),
     /// The effect could not be begun.
     NotStarted(NotStarted),
+    /// The program asked for a reboot, the guest has rebooted, and this step may be started; since version 1.
+    Continues(NonZeroU8),
+    /// The guest was to reboot and did not; since version 1.
+    NotRebooted,
 }
 
 /// Why an effect could not be begun.

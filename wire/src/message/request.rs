@@ -26,6 +26,16 @@ pub struct Offer {
     pub idempotent: bool,
 }
 
+/// An offer that nobody pulled for, with the program where that is small; since version 1.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Push {
+    /// The request.
+    pub offer: Offer,
+    /// All bytes of its program, or none: then they are fetched.
+    #[serde(with = "serde_bytes")]
+    pub program: Vec<u8>,
+}
+
 impl Offer {
     /// Whether the floor leaves the request itself, and a sequence of any request behind it.
     #[must_use]
@@ -67,6 +77,8 @@ pub enum Stage {
     Journalled,
     /// The effect has begun.
     Started,
+    /// The guest is about to go down for a reboot that belongs to the request; since version 1.
+    Rebooting,
 }
 
 /// The highest sequence there is.

@@ -11,10 +11,12 @@ use super::{InputBook, ReceiveWindow, SendCredit};
 use crate::error::{Misbehaved, SessionError, Silent};
 use crate::handshake::choose_version;
 use crate::ids::{RequestId, Tick};
-use crate::limits::{FETCH_MS_MAX, HANDS_MAX, HANDSHAKE_MS_MAX, OUTPUT_LEN_MAX, SILENCE_MS_MAX};
+use crate::limits::{
+    FETCH_MS_MAX, HANDS_MAX, HANDSHAKE_MS_MAX, OUTPUT_LEN_MAX, PUSH_LEN_MAX, SILENCE_MS_MAX, VERSION_MIN,
+};
 use crate::message::{
-    Attached, Chunk, FromGuest, FromHost, Greeting, Input, InputEnd, Offer, Offsets, Resize, SEQUENCE_MAX,
-    Spooled, Welcome,
+    Attached, Chunk, FromGuest, FromHost, Greeting, Input, InputEnd, Offer, Offsets, Push, Resize,
+    SEQUENCE_MAX, Spooled, Welcome,
 };
 use state::{At, Hand, State};
 use std::collections::VecDeque;
@@ -33,6 +35,10 @@ pub enum Owed {
     Attached(RequestId, Option<Offsets>),
     /// Decide on this request: call [`Guest::fetch`], [`Guest::apply`] or [`Guest::acknowledge`].
     Offered(Box<Offer>),
+    /// Decide on this request as on an offered one; its program is here already, unless it has no bytes.
+    Pushed(Box<Push>),
+    /// Set the guest's clock: the host's, milliseconds since the Unix epoch.
+    Clock(u64),
     /// Stage these bytes and call [`Guest::staged`], also for a fetch that was given up meanwhile.
     Stage(Chunk),
     /// Give these bytes to the program and call [`Guest::input_taken`] when it has taken them.
@@ -56,6 +62,7 @@ pub enum Owed {
 #[derive(Debug)]
 pub struct Guest {
     state: State,
+    version: u16,
     hands: Vec<Hand>,
     rung: bool,
     heard: Tick,
@@ -71,6 +78,7 @@ impl Guest {
     pub fn connected(now: Tick) -> Self {
         Self {
             state: State::Greeting,
+            version: VERSION_MIN,
             hands: Vec::new(),
             rung: false,
             heard: now,
@@ -88,10 +96,13 @@ impl Guest {
     pub fn receive(mut self, now: Tick, message: FromHost) -> Result<Self, SessionError> {
         self.drained("receive")?;
         self.heard = now;
+        if message.kind().since() > self.version {
+            return Err(unexpected(&message, EARLIER_VERSION));
+        }
         match (self.state, message) {
             (_, FromHost::HostBye(reason)) => return Err(SessionError::Ended(reason)),
             (State::Greeting, FromHost::Greeting(greeting)) => {
-                choose_version(&greeting)?;
+                self.version = choose_version(&greeting)?;
                 self.state = State::Introducing;
                 self.out.push_back(Owed::Introduce(greeting));
             }
@@ -101,6 +112,7 @@ impl Guest {
             }
             (State::Pulling, FromHost::Offer(offer)) => self.offered(offer)?,
             (State::Pulling, FromHost::Nothing) => self.answered(),
+            (State::Pulling | State::Working, FromHost::Push(push)) => self.pushed(push)?,
             (state, message) if state.is_open() => self.receive_open(now, message)?,
             (state, message) => return Err(unexpected(&message, state.name())),
         }
@@ -127,6 +139,12 @@ impl Guest {
         self.hand(request).is_some_and(|hand| !matches!(hand.at, At::Acking { .. }))
     }
 
+    /// The protocol version of this session; the oldest one before it was chosen.
+    #[must_use]
+    pub const fn version(&self) -> u16 {
+        self.version
+    }
+
     /// The name of the connection's state, as on paper.
     #[must_use]
     pub const fn state(&self) -> &'static str {
@@ -151,7 +169,9 @@ impl Guest {
             FromHost::InputEnd(end) => self.input_end(end)?,
             FromHost::Resize(resize) => self.resize(resize),
             FromHost::Noted(request) => self.noted(request)?,
+            FromHost::Clock(host_time_ms) => self.out.push_back(Owed::Clock(host_time_ms)),
             message @ (FromHost::Greeting(_)
+            | FromHost::Push(_)
             | FromHost::Welcome(_)
             | FromHost::Offer(_)
             | FromHost::Nothing
@@ -161,6 +181,28 @@ impl Guest {
     }
 
     fn offered(&mut self, offer: Box<Offer>) -> Result<(), SessionError> {
+        self.hold(&offer)?;
+        self.out.push_back(Owed::Offered(offer));
+        self.answered();
+        Ok(())
+    }
+
+    /// It answers no pull: one that is out stays out.
+    fn pushed(&mut self, push: Box<Push>) -> Result<(), SessionError> {
+        let (got, awaited) = (push.program.len() as u64, push.offer.action.payload());
+        let len = awaited.map_or(0, |payload| payload.len);
+        if got > 0 && (got != len || got > PUSH_LEN_MAX) {
+            return Err(Misbehaved::ChunkBeyondEnd { frame: "PUSH", got, len: len.min(PUSH_LEN_MAX) }.into());
+        }
+        if self.hands.len() >= HANDS_MAX {
+            return Err(Misbehaved::HandsFull { max: HANDS_MAX }.into());
+        }
+        self.hold(&push.offer)?;
+        self.out.push_back(Owed::Pushed(push));
+        Ok(())
+    }
+
+    fn hold(&mut self, offer: &Offer) -> Result<(), SessionError> {
         let request = offer.request;
         if self.hand(request).is_some() {
             return Err(Misbehaved::OfferedTwice.into());
@@ -173,8 +215,6 @@ impl Guest {
         let (at, output_max) = (At::Deciding { len }, offer.action.output_len_max());
         let input = InputBook::of(offer.action.input());
         self.hands.push(Hand { request, at, printed: None, output_max, stage: None, input });
-        self.out.push_back(Owed::Offered(offer));
-        self.answered();
         Ok(())
     }
 
@@ -269,6 +309,9 @@ impl Guest {
         SessionError::Misuse { call, state: self.state.name() }
     }
 }
+
+/// The state of a session that does not have a frame at all.
+pub(super) const EARLIER_VERSION: &str = "an earlier protocol version was chosen";
 
 fn unexpected(message: &FromHost, state: &'static str) -> SessionError {
     Misbehaved::Unexpected { frame: message.kind().name(), state }.into()

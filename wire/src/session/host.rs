@@ -7,14 +7,16 @@
 mod bulk;
 mod calls;
 mod state;
+mod still;
 
+use super::guest::EARLIER_VERSION;
 use super::{InputBook, ReceiveWindow, SendCredit, in_order};
 use crate::error::{Misbehaved, SessionError, Silent};
 use crate::handshake::check_version;
 use crate::ids::{RequestId, Tick};
-use crate::limits::{HANDS_MAX, HANDSHAKE_MS_MAX, HEARTBEAT_MS, OUTPUT_LEN_MAX, SILENCE_MS_MAX};
+use crate::limits::{HANDS_MAX, HANDSHAKE_MS_MAX, HEARTBEAT_MS, OUTPUT_LEN_MAX, SILENCE_MS_MAX, VERSION_MIN};
 use crate::message::outcome::Acknowledgement;
-use crate::message::{Attach, FromGuest, FromHost, Greeting, Hello, Offsets, Output, Progress, Stage};
+use crate::message::{Attach, FromGuest, FromHost, Greeting, Hello, Offsets, Output, Polls, Progress, Stage};
 use state::{At, Hand, State};
 use std::collections::VecDeque;
 
@@ -25,6 +27,8 @@ pub enum Owed {
     Send(FromHost),
     /// Check the proof against the greeting and call [`Host::welcome`], or close.
     Judge(Box<Hello>),
+    /// The guest closes when nothing waits, and comes back on a timer.
+    Polls(Polls),
     /// Look for the next request and call [`Host::offer`] or [`Host::nothing`].
     Pulled,
     /// The guest still has this request in hand: call [`Host::attached`]. That the manager has as much of its
@@ -48,11 +52,13 @@ pub enum Owed {
 #[derive(Debug)]
 pub struct Host {
     state: State,
+    version: u16,
     hands: Vec<Hand>,
     rung: bool,
     accepted: Tick,
     heard: Tick,
     next_ping: Tick,
+    still_since: Option<Tick>,
     pings: u64,
     answered: u64,
     chunks: SendCredit,
@@ -67,11 +73,13 @@ impl Host {
     pub fn accepted(now: Tick, greeting: Greeting) -> Self {
         Self {
             state: State::Greeted,
+            version: VERSION_MIN,
             hands: Vec::new(),
             rung: false,
             accepted: now,
             heard: now,
             next_ping: now.after(HEARTBEAT_MS),
+            still_since: None,
             pings: 0,
             answered: 0,
             chunks: SendCredit::full(),
@@ -88,14 +96,19 @@ impl Host {
     pub fn receive(mut self, now: Tick, message: FromGuest) -> Result<Self, SessionError> {
         self.drained("receive")?;
         self.heard = now;
+        if message.kind().since() > self.version {
+            return Err(unexpected(&message, EARLIER_VERSION));
+        }
         match (self.state, message) {
             (_, FromGuest::GuestBye(reason)) => return Err(SessionError::Ended(reason)),
             (State::Greeted, FromGuest::Hello(hello)) => {
                 check_version(hello.claims.version)?;
+                self.version = hello.claims.version;
                 self.state = State::Judging;
                 self.out.push_back(Owed::Judge(hello));
             }
             (State::Settling, FromGuest::Attach(attach)) => self.attach(attach)?,
+            (State::Settling, FromGuest::Polls(polls)) => self.out.push_back(Owed::Polls(polls)),
             (State::Settling | State::Quiet, FromGuest::Pull) => self.pulled()?,
             (state, message) if state.is_open() => self.receive_open(message)?,
             (state, message) => return Err(unexpected(&message, state.name())),
@@ -108,14 +121,15 @@ impl Host {
     /// # Errors
     /// [`Silent`] when the guest has missed one.
     pub fn expire(mut self, now: Tick) -> Result<Self, SessionError> {
+        if self.is_suspended() {
+            return Ok(self);
+        }
         let (deadline, ms) = self.deadline();
         if now >= deadline {
             return Err(Silent { state: self.state.name(), ms }.into());
         }
         if self.is_open() && now >= self.next_ping {
-            self.next_ping = now.after(HEARTBEAT_MS);
-            self.pings = self.pings.saturating_add(1);
-            self.out.push_back(Owed::Send(FromHost::Ping(self.pings)));
+            self.ping(now);
             // A ring that was lost on the way costs a heartbeat and not the rest of the session.
             if self.rung && self.state == State::Quiet {
                 self.out.push_back(Owed::Send(FromHost::Ring));
@@ -126,10 +140,7 @@ impl Host {
 
     /// What is owed next; [`Owed::Wait`] when nothing is.
     pub fn poll(&mut self) -> Owed {
-        self.out.pop_front().unwrap_or_else(|| {
-            let deadline = self.deadline().0;
-            Owed::Wait(if self.is_open() { deadline.min(self.next_ping) } else { deadline })
-        })
+        self.out.pop_front().unwrap_or_else(|| Owed::Wait(self.wakes()))
     }
 
     /// When the guest was last heard of.
@@ -142,6 +153,12 @@ impl Host {
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.state.is_open()
+    }
+
+    /// The protocol version of this session; the oldest one before the guest chose it.
+    #[must_use]
+    pub const fn version(&self) -> u16 {
+        self.version
     }
 
     /// The name of the connection's state, as on paper.
@@ -171,6 +188,7 @@ impl Host {
             FromGuest::InputCredit(credit) => self.input_credit(credit)?,
             FromGuest::Acknowledge(acknowledgement) => self.acknowledged(acknowledgement)?,
             message @ (FromGuest::Hello(_)
+            | FromGuest::Polls(_)
             | FromGuest::Attach(_)
             | FromGuest::Pull
             | FromGuest::GuestBye(_)) => return Err(unexpected(&message, self.state.name())),
@@ -205,6 +223,10 @@ impl Host {
             }
             // After an attach the output continues where the answer said, and a start that is told late moves nothing.
             (Stage::Fetched | Stage::Verified | Stage::Journalled, _) | (Stage::Started, At::Applying) => {}
+            (Stage::Rebooting, At::Applying) => {}
+            (Stage::Rebooting, At::Offered { .. } | At::Serving { .. }) => {
+                return Err(unexpected(&FromGuest::Progress(progress), hand.at.name()));
+            }
             (Stage::Started, At::Offered { .. } | At::Serving { .. }) => {
                 hand.printed = Some(Offsets::default());
                 hand.at = At::Applying;
@@ -232,6 +254,15 @@ impl Host {
         }
         self.answered = number;
         Ok(())
+    }
+
+    fn wakes(&self) -> Tick {
+        let deadline = self.deadline().0;
+        match (self.is_suspended(), self.is_open()) {
+            (true, _) => Tick(u64::MAX),
+            (false, true) => deadline.min(self.next_ping),
+            (false, false) => deadline,
+        }
     }
 
     fn deadline(&self) -> (Tick, u64) {

@@ -10,15 +10,16 @@ use doorbell_wire::ids::{
 };
 use doorbell_wire::message::action::{
     Action, Command, Executable, Form, Get, Input, Limits, LinkSelector, LinkSet, Mode, Payload, Program,
-    Put, Run, RunParts, Window,
+    Put, Reboot, Run, RunParts, RunReboot, Window,
 };
 use doorbell_wire::message::outcome::{
     Acknowledgement, Evidence, FileEvidence, FileKind, LinkChange, LinkState, Links, NotReceived, NotStarted,
-    NotVerified, Outcome, OutputTotals, Ran, Refusal, Signal, StartFault, StreamTotal, Usage,
+    NotVerified, Outcome, OutputTotals, Ran, Rebooted, Refusal, Signal, StartFault, StreamTotal, Usage,
 };
 use doorbell_wire::message::{
     self, Attach, Attached, Capabilities, Chunk, Claims, Credit, Fetch, FromGuest, FromHost, Greeting, Hello,
-    InputCredit, InputEnd, Offer, Offsets, Output, Progress, Resize, Spooled, Stage, Stream, Welcome,
+    InputCredit, InputEnd, Offer, Offsets, Output, Polls, Progress, Push, Resize, Spooled, Stage, Stream,
+    Welcome,
 };
 use std::num::NonZeroU8;
 
@@ -63,6 +64,8 @@ vectors! {
         FromHost::Input(_) => "input": FromHost::Input(input(0)),
         FromHost::InputEnd(_) => "input_end": FromHost::InputEnd(InputEnd { request: request(), len: 6 }),
         FromHost::Resize(_) => "resize": FromHost::Resize(Resize { request: request(), window: window() }),
+        FromHost::Push(_) => "push": FromHost::Push(Box::new(push())),
+        FromHost::Clock(_) => "clock": FromHost::Clock(1_767_225_600_000),
         FromHost::HostBye(_) => "host_bye": FromHost::HostBye(Reason::NOT_APPROVED),
     }
 }
@@ -81,6 +84,7 @@ vectors! {
         FromGuest::Pong(_) => "pong": FromGuest::Pong(3),
         FromGuest::InputCredit(_) => "input_credit":
             FromGuest::InputCredit(InputCredit { request: request(), bytes: 6 }),
+        FromGuest::Polls(_) => "polls": FromGuest::Polls(Polls { every_ms: 30_000 }),
         FromGuest::GuestBye(_) => "guest_bye": FromGuest::GuestBye(Reason::GOODBYE),
     }
 }
@@ -93,6 +97,20 @@ vectors! {
         Action::LinkSet(_) => "offer_link_set_name": Action::LinkSet(LinkSet { link: by_name(), up: false }),
         Action::Put(_) => "offer_put_file": Action::Put(put(Form::File)),
         Action::Get(_) => "offer_get": Action::Get(Get { path: "/etc/fstab".parse().unwrap() }),
+        Action::RunReboot(_) => "offer_reboot_on_status": Action::RunReboot(RunReboot {
+            run: run(in_guest()),
+            reboot: Reboot::OnStatus { status: number(194), steps_max: number(5) },
+            step: number(2),
+        }),
+    }
+}
+
+vectors! {
+    /// Every reason for a reboot.
+    reboots: Reboot {
+        Reboot::AfterSuccess => "offer_reboot_after_success": Reboot::AfterSuccess,
+        Reboot::OnStatus { .. } => "offer_reboot_on_status":
+            Reboot::OnStatus { status: number(194), steps_max: number(5) },
     }
 }
 
@@ -136,6 +154,7 @@ vectors! {
         Stage::Verified => "progress_verified": Stage::Verified,
         Stage::Journalled => "progress_journalled": Stage::Journalled,
         Stage::Started => "progress_started": Stage::Started,
+        Stage::Rebooting => "progress_rebooting": Stage::Rebooting,
     }
 }
 
@@ -164,6 +183,8 @@ vectors! {
             got: Digest::new([0x45; 32]),
         }),
         Outcome::NotStarted(_) => "not_started_not_found": not_started(StartFault::NotFound),
+        Outcome::Continues(_) => "outcome_continues": Outcome::Continues(number(2)),
+        Outcome::NotRebooted => "outcome_not_rebooted": Outcome::NotRebooted,
     }
 }
 
@@ -220,6 +241,10 @@ vectors! {
         Evidence::LinkChange(_) => "evidence_link_change":
             Evidence::LinkChange(LinkChange { before: link(0x1003), after: link(0x1002) }),
         Evidence::File(_) => "evidence_file": Evidence::File(file(FileKind::File)),
+        Evidence::Rebooted(_) => "evidence_rebooted": Evidence::Rebooted(Rebooted {
+            before: BootId::new([0x35; 16]),
+            after: BootId::new([0x38; 16]),
+        }),
     }
 }
 
@@ -244,6 +269,11 @@ pub fn all() -> Vec<(&'static str, Message)> {
     };
     all.extend(inputs().into_iter().map(|(name, input)| (name, reads(input))));
     all.extend(forms().into_iter().map(|(name, form)| (name, offer(Action::Put(put(form))))));
+    let reboots_for = |reboot| {
+        let step = number(if reboot == Reboot::AfterSuccess { 1 } else { 2 });
+        offer(Action::RunReboot(RunReboot { run: run(in_guest()), reboot, step }))
+    };
+    all.extend(reboots().into_iter().map(|(name, reboot)| (name, reboots_for(reboot))));
     let printed = |stream| Message::Guest(FromGuest::Output(output(stream)));
     all.extend(streams().into_iter().map(|(name, stream)| (name, printed(stream))));
     all.extend(outcomes().into_iter().map(|(name, how)| (name, outcome(how))));
@@ -263,6 +293,16 @@ pub fn all() -> Vec<(&'static str, Message)> {
     all
 }
 
+pub fn push() -> Push {
+    let program = Program::new(Digest::new([0x44; 32]), 10, text("fix.sh")).unwrap();
+    let offer = offer(Action::Run(run(Executable::Program(program))));
+    Push { offer, program: b"#!/bin/sh\n".to_vec() }
+}
+
+fn number(number: u8) -> NonZeroU8 {
+    NonZeroU8::new(number).unwrap()
+}
+
 pub fn request() -> RequestId {
     RequestId::new([0x52; 16])
 }
@@ -270,7 +310,7 @@ pub fn request() -> RequestId {
 pub fn greeting() -> Greeting {
     Greeting {
         version_min: 0,
-        version_max: 0,
+        version_max: 1,
         nonce: Nonce::new([0x11; 32]),
         host_time_ms: 1_767_225_600_000,
     }
@@ -282,13 +322,13 @@ pub fn welcome() -> Welcome {
 
 pub fn hello() -> Hello {
     let claims = Claims {
-        version: 0,
+        version: 1,
         nonce: Nonce::new([0x33; 32]),
         public_key: PublicKey::new([0x34; 32]),
         boot_id: BootId::new([0x35; 16]),
         generation: Some(Generation::new([0x36; 16])),
         token: Some(SessionToken::new([0x22; 32])),
-        capabilities: Capabilities(0x3f),
+        capabilities: Capabilities(0x3ff),
         agent: text("0.1.0"),
         sequence_max: 251,
         clock_us: 5_000_000,

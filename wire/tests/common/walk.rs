@@ -11,7 +11,8 @@ use doorbell_wire::limits::{HANDS_MAX, HEARTBEAT_MS};
 use doorbell_wire::message::action::{Action, Executable};
 use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome};
 use doorbell_wire::message::{
-    Attach, Attached, Chunk, Credit, FromGuest, FromHost, InputEnd, Offer, Offsets, Progress, Stage, Stream,
+    Attach, Attached, Chunk, Credit, FromGuest, FromHost, InputEnd, Offer, Offsets, Progress, Push, Stage,
+    Stream,
 };
 use doorbell_wire::session::guest::{Guest, Owed as GuestOwed};
 use doorbell_wire::session::host::{Host, Owed as HostOwed};
@@ -94,12 +95,15 @@ const OF_CONNECTION: &[&str] = &[
     "PULL",
     "ATTACH",
     "CHUNK_CREDIT",
+    "CLOCK",
+    "PUSH",
+    "POLLS",
     "PONG",
     "GUEST_BYE",
 ];
 
-/// The two that say something about both.
-const OF_BOTH: &[&str] = &["OFFER", "ATTACH"];
+/// Those that say something about both.
+const OF_BOTH: &[&str] = &["OFFER", "PUSH", "ATTACH"];
 
 pub fn is_of_connection(frame: &str) -> bool {
     OF_CONNECTION.contains(&frame)
@@ -250,6 +254,12 @@ pub fn host_hand_calls() -> Vec<Call<Host>> {
         ("offer()", |host| {
             let new = host_hand(&host) == NOWHERE;
             if new { asked() } else { host }.offer(offer(Action::Run(samples::run(samples::program()))))
+        }),
+        ("push()", |host| {
+            let new = host_hand(&host) == NOWHERE;
+            let quiet = if new { drained_host(asked().nothing().unwrap()) } else { host };
+            let offer = offer(Action::Run(samples::run(samples::program())));
+            quiet.push(Push { offer, program: Vec::new() })
         }),
         ("attached()", |host| host.attached(request(), Some(Offsets::default()), samples::OUTPUT_MAX)),
         ("noted()", |host| host.noted(request())),
@@ -482,7 +492,8 @@ fn guest_owed(owed: &GuestOwed) -> String {
         GuestOwed::Introduce(_) => "sign".to_owned(),
         GuestOwed::Welcomed(_) => "keep the token".to_owned(),
         GuestOwed::Attached(..) => "continue".to_owned(),
-        GuestOwed::Offered(_) => "decide".to_owned(),
+        GuestOwed::Offered(_) | GuestOwed::Pushed(_) => "decide".to_owned(),
+        GuestOwed::Clock(_) => "set the clock".to_owned(),
         GuestOwed::Stage(_) => "stage".to_owned(),
         GuestOwed::Input(_) => "feed".to_owned(),
         GuestOwed::InputEnd(_) => "end its input".to_owned(),
@@ -497,6 +508,7 @@ fn guest_owed(owed: &GuestOwed) -> String {
 fn host_owed(owed: &HostOwed) -> String {
     match owed {
         HostOwed::Send(message) => format!("send {}", message.kind().name()),
+        HostOwed::Polls(_) => "note it".to_owned(),
         HostOwed::Judge(_) => "judge".to_owned(),
         HostOwed::Pulled => "look for work".to_owned(),
         HostOwed::Attach(_) => "look it up".to_owned(),

@@ -81,6 +81,8 @@ impl Agent {
                 guest
             }
             Owed::Offered(offer) => self.offered(now, guest, offer),
+            Owed::Pushed(push) => self.offered(now, guest, Box::new(push.offer)),
+            Owed::Clock(_) => guest,
             Owed::Stage(chunk) => self.stage(guest, &chunk),
             Owed::Input(input) => {
                 let journalled = self.journal.get_mut(&input.request).unwrap();

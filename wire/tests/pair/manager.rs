@@ -56,6 +56,7 @@ impl Manager {
     pub(crate) fn serve(&mut self, host: Host, owed: Owed) -> Host {
         match owed {
             Owed::Send(_) | Owed::Wait(_) => panic!("the world does this"),
+            Owed::Polls(_) => host,
             Owed::Judge(_) => host.welcome(samples::welcome()).unwrap(),
             Owed::Pulled => self.pulled(host),
             Owed::Attach(attach) => self.attach(host, attach),

@@ -26,6 +26,8 @@ pub(crate) enum Loss {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) now: Tick,
+    /// How long the guest has stood still: its clock did not run meanwhile.
+    stood: u64,
     pub(crate) manager: Manager,
     pub(crate) agent: Agent,
     pub(crate) delivered: usize,
@@ -52,6 +54,7 @@ impl World {
     pub(crate) fn with_requests(lens: &[usize]) -> Self {
         let mut world = Self {
             now: START,
+            stood: 0,
             manager: Manager {
                 piece: if !lens.is_empty() && lens.iter().all(|len| *len < 1000) { 100 } else { 0 },
                 concurrency: 3,
@@ -81,7 +84,7 @@ impl World {
     pub(crate) fn connect(&mut self) {
         self.lose(Loss::Link);
         self.host = Some(manager::accepted(self.now));
-        self.guest = Some(self.agent.connected(self.now));
+        self.guest = Some(self.agent.connected(self.guest_now()));
         self.drain_host();
         self.drain_guest();
     }
@@ -138,11 +141,24 @@ impl World {
         self.now = self.now.after(ms);
         self.host = self.host.take().and_then(|host| host.expire(self.now).ok());
         self.drain_host();
-        self.guest = self.guest.take().and_then(|guest| guest.expire(self.now).ok());
+        self.guest = self.guest.take().and_then(|guest| guest.expire(self.guest_now()).ok());
         self.drain_guest();
         if !self.is_connected() {
             self.lose(Loss::Link);
         }
+    }
+
+    /// The hypervisor stops the guest for so long and tells the manager of both: only one of the clocks runs.
+    pub(crate) fn stand_still(&mut self, ms: u64) {
+        self.host = self.host.take().map(|host| host.suspend(self.now));
+        self.now = self.now.after(ms);
+        self.stood += ms;
+        self.host = self.host.take().map(|host| host.expire(self.now).unwrap().resume(self.now));
+        self.drain_host();
+    }
+
+    fn guest_now(&self) -> Tick {
+        Tick(self.now.0 - self.stood)
     }
 
     /// Delivers up to `count` bytes to the guest.
@@ -160,7 +176,7 @@ impl World {
                 FromHost::Chunk(chunk) => self.served.push(chunk.request),
                 _ => {}
             }
-            self.guest = Some(guest.receive(self.now, message).unwrap());
+            self.guest = Some(guest.receive(self.guest_now(), message).unwrap());
             self.drain_guest();
         }
         self.delivered += bytes.len();
@@ -297,7 +313,8 @@ impl World {
             let owed = guest.poll();
             match owed {
                 GuestOwed::Wait(tick) => {
-                    assert!(tick > self.now, "it would wait for {tick:?} at {:?}", self.now);
+                    let now = self.guest_now();
+                    assert!(tick > now, "it would wait for {tick:?} at {now:?}");
                     self.guest = Some(guest);
                     break;
                 }
@@ -306,7 +323,7 @@ impl World {
                     message.to_frame().unwrap().write_to(&mut self.to_host);
                     self.guest = Some(guest);
                 }
-                owed => self.guest = Some(self.agent.serve(self.now, guest, owed)),
+                owed => self.guest = Some(self.agent.serve(self.guest_now(), guest, owed)),
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::common::walk::{
     self, GUEST_HANDS, GUEST_ROWS, HOST_ROWS, applying_host, attaching, drain, drained, drained_host,
     fetching, greeted, guest_says, host_says, offered, other, presented, printed, pulling, resumed, serving,
-    settling, welcomed,
+    settling, welcomed, working,
 };
 use crate::common::{START, envelope, id, samples};
 use crate::refused;
@@ -14,7 +14,7 @@ use doorbell_wire::limits::{CHUNK_LEN_MAX, HANDS_MAX, HEARTBEAT_MS, OUTPUT_LEN_M
 use doorbell_wire::message::action::Action;
 use doorbell_wire::message::{
     Attach, Attached, Capabilities, Chunk, Fetch, FromGuest, FromHost, Greeting, Hello, Offer, Offsets,
-    Output, Progress, Stage, Stream,
+    Output, Polls, Progress, Push, Stage, Stream,
 };
 use doorbell_wire::session::guest::{Guest, Owed as GuestOwed};
 use doorbell_wire::session::host::{Host, Owed as HostOwed};
@@ -34,13 +34,13 @@ fn a_goodbye_ends_the_session_in_every_state() {
 
 #[test]
 fn a_newer_version_is_incompatible_and_garbage_is_malformed() {
-    let newer = Greeting { version_min: 1, version_max: u16::MAX, ..samples::greeting() };
+    let newer = Greeting { version_min: 2, version_max: u16::MAX, ..samples::greeting() };
     let error = Guest::connected(START).receive(START, FromHost::Greeting(newer)).unwrap_err();
     assert_eq!(error.reason(), Some(Reason::INCOMPATIBLE), "{error}");
     let upside_down = Greeting { version_min: 1, version_max: 0, ..samples::greeting() };
     assert!(choose_version(&upside_down).is_err());
     let wider = Greeting { version_max: 9, ..samples::greeting() };
-    assert_eq!(choose_version(&wider), Ok(0), "the newest that both speak");
+    assert_eq!(choose_version(&wider), Ok(1), "the newest that both speak");
     let garbage = envelope(0x10, 0, &[0xff; 20]);
     let (frames, _) = crate::common::deframe(&garbage);
     let error = FromHost::from_frame(&frames[0]).unwrap_err();
@@ -49,8 +49,8 @@ fn a_newer_version_is_incompatible_and_garbage_is_malformed() {
 
 #[test]
 fn a_hello_of_a_version_that_was_not_offered_is_incompatible() {
-    assert_eq!(check_version(0), Ok(()));
-    for version in [1, u16::MAX] {
+    assert_eq!((check_version(0), check_version(1)), (Ok(()), Ok(())));
+    for version in [2, u16::MAX] {
         let Hello { mut claims, proof } = samples::hello();
         claims.version = version;
         let error =
@@ -66,13 +66,13 @@ fn the_transcript_covers_every_field() {
     assert!(base.starts_with(b"doorbell-handshake\0\x2b\0\0\0"), "a tag, and the greeting behind its length");
     let greetings = [
         Greeting { version_min: 1, ..greeting },
-        Greeting { version_max: 1, ..greeting },
+        Greeting { version_max: 0, ..greeting },
         Greeting { nonce: Nonce::new([0; 32]), ..greeting },
         Greeting { host_time_ms: 1, ..greeting },
     ];
     let mut all: Vec<Vec<u8>> = greetings.iter().map(|other| transcript(other, &claims).unwrap()).collect();
     let changed: [fn(&mut doorbell_wire::message::Claims); 10] = [
-        |claims| claims.version = 1,
+        |claims| claims.version = 0,
         |claims| claims.nonce = Nonce::new([0; 32]),
         |claims| claims.public_key = PublicKey::new([0; 32]),
         |claims| claims.boot_id = doorbell_wire::ids::BootId::new([0; 16]),
@@ -380,4 +380,66 @@ fn input_of_an_attach_that_cannot_be_is_refused() {
 
 fn output(stream: Stream, offset: u64, len: usize) -> FromGuest {
     FromGuest::Output(Output { request: samples::request(), stream, offset, bytes: vec![b'x'; len] })
+}
+
+#[test]
+fn a_kind_of_a_later_version_is_refused() {
+    let earlier = Greeting { version_max: 0, ..samples::greeting() };
+    let greeted = Guest::connected(START).receive(START, FromHost::Greeting(earlier)).unwrap();
+    let guest = drained(drained(greeted).introduce(samples::hello()).unwrap());
+    let guest = drained(host_says(guest, FromHost::Welcome(samples::welcome())).pull().unwrap());
+    assert_eq!(guest.version(), 0);
+    let error = guest.receive(START, FromHost::Clock(1)).unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::MISBEHAVED), "{error}");
+    let host = of_version_0();
+    let error = host.receive(START, FromGuest::Polls(Polls { every_ms: 1 })).unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::MISBEHAVED), "{error}");
+}
+
+#[test]
+fn nothing_of_a_later_version_is_said_in_an_earlier_one() {
+    let mut host = of_version_0();
+    assert!(!host.takes_push());
+    host = host.clock(1).unwrap();
+    assert!(matches!(host.poll(), HostOwed::Wait(_)), "it would not be known there");
+    let mut host = guest_says(host, FromGuest::Pull).nothing().unwrap();
+    walk::drain_host(&mut host);
+    assert!(!host.takes_push() && host.push(samples::push()).is_err());
+}
+
+#[test]
+fn a_push_carries_all_of_a_small_program_or_none() {
+    let pushed = |len: usize| {
+        let push = Push { program: vec![b'#'; len], ..samples::push() };
+        working().receive(START, FromHost::Push(Box::new(push)))
+    };
+    for len in [0, 10] {
+        let mut guest = pushed(len).unwrap();
+        assert!(matches!(guest.poll(), GuestOwed::Pushed(push) if push.program.len() == len));
+    }
+    for len in [9, 11] {
+        refused(pushed(len), Misbehaved::ChunkBeyondEnd { frame: "PUSH", got: len as u64, len: 10 });
+    }
+    refused(
+        walk::full().receive(START, FromHost::Push(Box::new(samples::push()))),
+        Misbehaved::HandsFull { max: HANDS_MAX },
+    );
+    let quiet = || drained_host(guest_says(welcomed(), FromGuest::Pull).nothing().unwrap());
+    let mut host = quiet().push(samples::push()).unwrap();
+    let said: Vec<_> = walk::drain_host(&mut host);
+    assert!(
+        matches!(&said[..], [HostOwed::Send(FromHost::Ring), HostOwed::Send(FromHost::Push(_))]),
+        "it follows its ring: {said:?}"
+    );
+    assert!(!host.takes_push(), "one at a time, until the guest has pulled");
+    let short = Push { program: vec![b'#'; 9], ..samples::push() };
+    assert!(quiet().push(short).is_err());
+}
+
+/// A welcome guest that chose the version before.
+fn of_version_0() -> Host {
+    let mut hello = samples::hello();
+    hello.claims.version = 0;
+    let judging = guest_says(greeted(), FromGuest::Hello(Box::new(hello)));
+    drained_host(judging.welcome(samples::welcome()).unwrap())
 }

@@ -10,8 +10,8 @@ use doorbell_wire::ids::{
 };
 use doorbell_wire::limits::{
     ARGS_MAX, CHUNK_LEN_MAX, ENV_MAX, FILE_LEN_MAX, LINK_NAME_LEN_MAX, LINKS_MAX, NAME_LEN_MAX,
-    OUTPUT_LEN_DEFAULT, OUTPUT_LEN_MAX, PATH_LEN_MAX, PAYLOAD_LEN_MAX, PROGRAM_LEN_MAX, RUN_BYTES_MAX,
-    TEXT_LEN_MAX,
+    OUTPUT_LEN_DEFAULT, OUTPUT_LEN_MAX, PATH_LEN_MAX, PAYLOAD_LEN_MAX, PROGRAM_LEN_MAX, PUSH_LEN_MAX,
+    RUN_BYTES_MAX, TEXT_LEN_MAX,
 };
 use doorbell_wire::message::action::{
     Action, Command, Executable, Form, Input, Limits, LinkSelector, LinkSet, Mode, Payload, Program, Put,
@@ -22,7 +22,7 @@ use doorbell_wire::message::outcome::{
 };
 use doorbell_wire::message::{
     self, Attach, Attached, Capabilities, Chunk, Credit, Fetch, FromGuest, FromHost, Greeting, InputCredit,
-    InputEnd, Kind, Offer, Offsets, Output, Progress, Resize, Spooled, Stage, Stream, Welcome,
+    InputEnd, Kind, Offer, Offsets, Output, Polls, Progress, Push, Resize, Spooled, Stage, Stream, Welcome,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -317,7 +317,7 @@ fn a_capability_set_keeps_unknown_bits() {
     assert_eq!(round_trip(&Capabilities(1 << 63 | 1)), Capabilities(1 << 63 | 1));
     assert_eq!(
         Capabilities::NAMES.iter().fold(0, |bits, (bit, _)| bits ^ bit.0),
-        0x3f,
+        0x3ff,
         "each bit has one name"
     );
 }
@@ -327,14 +327,20 @@ fn actions_and_links_say_what_they_are() {
     let of = |tell: fn(&Action) -> String| -> Vec<String> {
         samples::actions().iter().map(|(_, action)| tell(action)).collect()
     };
-    assert_eq!(of(|action| action.name().to_owned()), ["run", "link-list", "link-down", "put", "get"]);
+    assert_eq!(
+        of(|action| action.name().to_owned()),
+        ["run", "link-list", "link-down", "put", "get", "run-reboot"]
+    );
     let fetched = of(|action| action.payload().map_or(0, |payload| payload.len).to_string());
-    assert_eq!(fetched, ["310", "0", "0", "310", "0"]);
+    assert_eq!(fetched, ["310", "0", "0", "310", "0", "0"]);
     let kept = of(|action| action.output_len_max().to_string());
     let (default, most) = (OUTPUT_LEN_DEFAULT, OUTPUT_LEN_MAX);
-    assert_eq!(kept, [samples::OUTPUT_MAX, default, default, default, most].map(|max| max.to_string()));
+    assert_eq!(
+        kept,
+        [samples::OUTPUT_MAX, default, default, default, most, default].map(|max| max.to_string())
+    );
     let reads = of(|action| format!("{:?}", action.input()));
-    assert_eq!(reads, ["Stream", "None", "None", "None", "None"]);
+    assert_eq!(reads, ["Stream", "None", "None", "None", "None", "None"]);
     let link = LinkSelector::Mac("52:54:00:12:34:56".parse().unwrap());
     assert_eq!(link.to_string(), "52:54:00:12:34:56");
     assert_eq!(LinkSelector::Name("eth0".parse().unwrap()).to_string(), "eth0");
@@ -479,20 +485,17 @@ fn largest_from_host() -> Vec<FromHost> {
         owner: Some(samples::text(&"o".repeat(TEXT_LEN_MAX))),
         replace: true,
     };
-    let offer = |action| {
+    let bare = |action| {
         let sequence = Some(Sequence::try_from(i64::MAX as u64).unwrap());
-        let floor = i64::MAX as u64;
-        let idempotent = true;
-        FromHost::Offer(Box::new(Offer {
-            request,
-            sequence,
-            floor,
-            action,
-            timeout_ms: Some(u64::MAX),
-            idempotent,
-        }))
+        let (floor, timeout_ms, idempotent) = (i64::MAX as u64, Some(u64::MAX), true);
+        Offer { request, sequence, floor, action, timeout_ms, idempotent }
     };
+    let offer = |action| FromHost::Offer(Box::new(bare(action)));
+    let len = usize::try_from(PUSH_LEN_MAX).unwrap();
+    let pushed = Push { offer: bare(Action::Put(put.clone())), program: vec![0xff; len] };
     vec![
+        FromHost::Push(Box::new(pushed)),
+        FromHost::Clock(u64::MAX),
         FromHost::Greeting(Greeting {
             version_min: u16::MAX,
             version_max: u16::MAX,
@@ -528,6 +531,7 @@ fn largest_from_guest() -> Vec<FromGuest> {
     hello.claims.clock_us = u64::MAX;
     let mut told = vec![
         FromGuest::Hello(Box::new(hello)),
+        FromGuest::Polls(Polls { every_ms: u32::MAX }),
         FromGuest::Fetch(Fetch { request, offset }),
         FromGuest::ChunkCredit(Credit { bytes: u32::MAX }),
         FromGuest::Attach(Attach { request, input: u64::MAX, taken: u64::MAX }),

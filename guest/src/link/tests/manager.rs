@@ -141,6 +141,7 @@ impl Manager {
                     host
                 }
                 owed @ (Owed::Judge(_)
+                | Owed::Polls(_)
                 | Owed::Pulled
                 | Owed::Attach(_)
                 | Owed::Serve(_)
@@ -160,6 +161,7 @@ impl Manager {
                 self.seen.capabilities = hello.claims.capabilities;
                 host.welcome(Welcome { token: SessionToken::new([4; 32]), host_time_ms: 1 }).unwrap()
             }
+            Owed::Polls(_) => host,
             Owed::Pulled => {
                 self.seen.pulls += 1;
                 let Some((offer, bytes)) = self.script.offers.pop_front() else {

@@ -2,7 +2,7 @@
 
 use super::*;
 use doorbell_client::ClientError;
-use doorbell_client::api::guest::{Guest, Presence};
+use doorbell_client::api::guest::{Guest, Presence, Trigger};
 use doorbell_client::api::info::Info;
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -79,6 +79,10 @@ impl Host {
             agent: None,
             concurrency: 1,
             open_requests: 0,
+            share: None,
+            trigger: Trigger::Ring,
+            set_clock: false,
+            copy: None,
         };
         change(&mut guest);
         self.manager.guests.push(guest);

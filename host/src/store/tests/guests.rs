@@ -88,7 +88,7 @@ async fn a_guest_moves_and_the_old_place_is_free() {
         .change_guest(
             &ROOT,
             &bench.guest.name,
-            ChangeGuest { place: Some(socket.clone()), qmp, concurrency: None },
+            ChangeGuest { place: Some(socket.clone()), qmp, ..ChangeGuest::default() },
         )
         .await
         .unwrap();

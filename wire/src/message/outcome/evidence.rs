@@ -2,7 +2,7 @@
 //!
 //! Used through [`super`]. The manager trusts none of it beyond its form.
 
-use crate::ids::{Digest, GuestPath, InvalidId, LinkName, MacAddress};
+use crate::ids::{BootId, Digest, GuestPath, InvalidId, LinkName, MacAddress};
 use crate::limits::LINKS_MAX;
 use crate::message::action::Mode;
 use crate::message::list::at_most;
@@ -19,6 +19,17 @@ pub enum Evidence {
     LinkChange(LinkChange),
     /// What was put into the guest, or read from it.
     File(FileEvidence),
+    /// The runs of the guest's kernel before a reboot and behind it; since version 1.
+    Rebooted(Rebooted),
+}
+
+/// The two sides of a reboot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Rebooted {
+    /// The run of the kernel in which the program ended.
+    pub before: BootId,
+    /// The run of the kernel that says so.
+    pub after: BootId,
 }
 
 /// A file or a tree, as it was read back.

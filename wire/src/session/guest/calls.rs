@@ -9,7 +9,7 @@ use crate::ids::{RequestId, Tick};
 use crate::limits::{HANDS_MAX, OUTPUT_LEN_MAX};
 use crate::message::outcome::Acknowledgement;
 use crate::message::{
-    Attach, Fetch, FromGuest, Hello, InputCredit, Offsets, Output, Progress, SEQUENCE_MAX, Stage,
+    Attach, Fetch, FromGuest, Hello, InputCredit, Kind, Offsets, Output, Polls, Progress, SEQUENCE_MAX, Stage,
 };
 use crate::session::{InputBook, in_order, printed};
 
@@ -45,6 +45,25 @@ impl Guest {
         self.hands.push(Hand { request, at, printed: None, output_max: OUTPUT_LEN_MAX, stage: None, input });
         self.send(FromGuest::Attach(attach));
         Ok(self)
+    }
+
+    /// Tells that this agent closes when nothing waits, and comes back on a timer. Nothing is told in a session of
+    /// a version that does not know of it.
+    ///
+    /// # Errors
+    /// [`SessionError::Misuse`] unless [`Owed::Welcomed`] was the last word.
+    pub fn polls(mut self, polls: Polls) -> Result<Self, SessionError> {
+        let State::Settling = self.state else { return Err(self.misuse("polls")) };
+        if self.version >= Kind::Polls.since() {
+            self.send(FromGuest::Polls(polls));
+        }
+        Ok(self)
+    }
+
+    /// Whether nothing waits and nothing is in hand: the last pull was answered with nothing, and no ring came.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        matches!(self.state, State::Working) && self.hands.is_empty() && !self.rung
     }
 
     /// Asks for the first request of this session.
@@ -90,7 +109,10 @@ impl Guest {
             (Stage::Started, At::Applying { attached }) => {
                 hand.printed = if attached { hand.printed } else { Some(Offsets::default()) };
             }
-            (Stage::Started, At::Deciding { .. } | At::Fetching { .. }) => return Err(misuse),
+            (Stage::Rebooting, At::Applying { .. }) => {}
+            (Stage::Started | Stage::Rebooting, At::Deciding { .. } | At::Fetching { .. }) => {
+                return Err(misuse);
+            }
             (Stage::Fetched | Stage::Verified | Stage::Journalled, _) => {}
         }
         self.send(FromGuest::Progress(progress));

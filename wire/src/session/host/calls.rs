@@ -6,9 +6,9 @@ use super::state::{At, Hand, State};
 use super::{Host, Owed};
 use crate::error::SessionError;
 use crate::ids::RequestId;
-use crate::limits::OUTPUT_LEN_MAX;
+use crate::limits::{HANDS_MAX, OUTPUT_LEN_MAX, PUSH_LEN_MAX};
 use crate::message::{
-    Attached, Chunk, FromHost, Input, InputEnd, Offer, Offsets, Resize, Spooled, Stream, Welcome,
+    Attached, Chunk, FromHost, Input, InputEnd, Kind, Offer, Offsets, Push, Resize, Spooled, Stream, Welcome,
 };
 use crate::session::InputBook;
 
@@ -54,6 +54,52 @@ impl Host {
         self.hold(offer.request, at, offer.action.output_len_max(), input);
         self.state = State::Quiet;
         self.send(FromHost::Offer(Box::new(offer)));
+        Ok(self)
+    }
+
+    /// Whether [`Host::push`] may be called: the guest is of a version that takes it, idle as far as is known, and
+    /// has a free hand.
+    #[must_use]
+    pub fn takes_push(&self) -> bool {
+        self.version >= Kind::Push.since()
+            && self.state == State::Quiet
+            && !self.rung
+            && !self.is_suspended()
+            && self.hands.len() < HANDS_MAX
+    }
+
+    /// Rings, and sends a request right behind that, with its program where that is small.
+    ///
+    /// # Errors
+    /// [`SessionError::Misuse`] unless [`Host::takes_push`], for a request in hand, and for a program that is not the
+    /// offer's or too large.
+    pub fn push(mut self, push: Push) -> Result<Self, SessionError> {
+        let len = push.offer.action.payload().map_or(0, |payload| payload.len);
+        let got = push.program.len() as u64;
+        let fits = got == 0 || (got == len && got <= PUSH_LEN_MAX);
+        if !self.takes_push() || !fits || !push.offer.floor_is_valid() {
+            return Err(self.misuse("push"));
+        }
+        self.free_hand(push.offer.request).map_err(|_| self.misuse("push"))?;
+        let input = InputBook::of(push.offer.action.input());
+        self.hold(push.offer.request, At::Offered { len }, push.offer.action.output_len_max(), input);
+        self.rung = true;
+        self.send(FromHost::Ring);
+        self.send(FromHost::Push(Box::new(push)));
+        Ok(self)
+    }
+
+    /// Has the guest set its clock. Nothing is sent in a session of a version that does not know of it.
+    ///
+    /// # Errors
+    /// [`SessionError::Misuse`] before the guest is welcome.
+    pub fn clock(mut self, host_time_ms: u64) -> Result<Self, SessionError> {
+        if !self.is_open() {
+            return Err(self.misuse("clock"));
+        }
+        if self.version >= Kind::Clock.since() {
+            self.send(FromHost::Clock(host_time_ms));
+        }
         Ok(self)
     }
 
