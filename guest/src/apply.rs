@@ -12,6 +12,7 @@ pub mod get;
 pub mod link;
 pub mod program;
 pub mod put;
+pub mod reboot;
 
 use crate::supervise::{Job, Order};
 use crate::verify::Verified;
@@ -55,8 +56,9 @@ pub fn prepare(
             return link::Prepared::new(set).map(Prepared::Link).map_err(Outcome::Refused);
         }
         (Action::LinkList, _) => return Err(unsupported("a list of links with a sequence")),
-        (Action::Run(run) | Action::RunReboot(RunReboot { run, .. }), verified) => {
-            Job::Program(program(run, verified, cgroups)?)
+        (Action::Run(run), verified) => Job::Program(program(run, verified, cgroups)?),
+        (Action::RunReboot(RunReboot { run, step, .. }), verified) => {
+            Job::Program(program(run, verified, cgroups)?.at_step(*step))
         }
         (Action::Put(put), Some(Verified::File(file))) => Job::Own(put::job(put, file)),
         (Action::Get(get), None) => Job::Own(get::job(get)),

@@ -3,7 +3,8 @@
 //! Called by `main`. Unknown options and values out of bounds are refused at start.
 
 use clap::Parser;
-use doorbell_wire::limits::{LOOK_MS_MAX, MANAGER_PORT};
+use doorbell_wire::limits::{LOOK_MS_MAX, MANAGER_PORT, POLL_S_MAX, POLL_S_MIN};
+use doorbell_wire::message::Polls;
 use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
 
@@ -49,6 +50,11 @@ pub struct Config {
     #[arg(long, requires = "share")]
     pub no_channel: bool,
 
+    /// Close when nothing waits and dial again after this time, 1s to 86400s, give or take a tenth: rings are not
+    /// heard in between
+    #[arg(long, value_name = "TIME", value_parser = poll, conflicts_with = "no_channel")]
+    pub poll: Option<Polls>,
+
     /// Do not run modprobe; wait until somebody else has loaded the vsock transport
     #[arg(long)]
     pub no_modules: bool,
@@ -60,6 +66,14 @@ fn look_every(text: &str) -> Result<u64, String> {
     let ms =
         seconds.and_then(|seconds| seconds.checked_mul(1000)).filter(|ms| (1_000..=LOOK_MS_MAX).contains(ms));
     ms.ok_or_else(|| "expected 1s to 30s".to_owned())
+}
+
+/// Whole seconds, `30s`.
+fn poll(text: &str) -> Result<Polls, String> {
+    let seconds = text.strip_suffix('s').and_then(|digits| digits.parse::<u32>().ok());
+    let seconds = seconds.filter(|seconds| (POLL_S_MIN..=POLL_S_MAX).contains(seconds));
+    let every_ms = seconds.and_then(|seconds| seconds.checked_mul(1000));
+    every_ms.map(|every_ms| Polls { every_ms }).ok_or_else(|| "expected 1s to 86400s".to_owned())
 }
 
 const ABOUT: &str = "Pulls requests from the host over vsock, applies them once, and acknowledges them";

@@ -6,7 +6,9 @@
 use crate::journal::history::{Entry, History};
 use doorbell_wire::ids::Sequence;
 use doorbell_wire::message::Offer;
-use doorbell_wire::message::outcome::Acknowledgement;
+use doorbell_wire::message::action::{Action, RunReboot};
+use doorbell_wire::message::outcome::{Acknowledgement, Outcome};
+use std::num::NonZeroU8;
 
 /// What is to be done.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,6 +30,12 @@ pub enum Decision {
 pub fn decide(offer: &Offer, history: &History) -> Decision {
     let Some(sequence) = offer.sequence else { return Decision::Query };
     match history.entry(offer.request) {
+        // Behind its reboot, the next step and no other is begun.
+        Some(Entry { outcome: Some(Acknowledgement { outcome: Outcome::Continues(step), .. }), .. })
+            if step_of(offer) == Some(*step) =>
+        {
+            Decision::Begin(sequence)
+        }
         Some(Entry { outcome: Some(outcome), .. }) => Decision::Repeat(Box::new(outcome.clone())),
         // The manager's word of this moment does not make a start repeatable that was not when it happened.
         Some(Entry { started: Some(started), .. }) if !(started.idempotent && offer.idempotent) => {
@@ -36,6 +44,13 @@ pub fn decide(offer: &Offer, history: &History) -> Decision {
         Some(_) => Decision::Begin(sequence),
         None if history.is_settled(sequence) => Decision::Stale(sequence.into()),
         None => Decision::Begin(sequence),
+    }
+}
+
+const fn step_of(offer: &Offer) -> Option<NonZeroU8> {
+    match &offer.action {
+        Action::RunReboot(RunReboot { step, .. }) => Some(*step),
+        Action::Run(_) | Action::LinkList | Action::LinkSet(_) | Action::Put(_) | Action::Get(_) => None,
     }
 }
 

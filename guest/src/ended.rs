@@ -41,6 +41,9 @@ pub enum Ended {
     /// A request was cut off that may start again: the next session begins without it.
     #[error("a request was cut off and is to be offered again")]
     ComesBack,
+    /// Nothing waits; the agent comes back on its timer.
+    #[error("nothing waits")]
+    Polled,
     /// This agent is to stop.
     #[error("agent stops")]
     Stopped,
@@ -55,6 +58,7 @@ impl Ended {
             Self::HalfFrame => Some(Reason::SILENT),
             Self::Proof(_) => Some(Reason::INTERNAL),
             Self::Session(error) => error.reason(),
+            Self::Polled => Some(Reason::POLLED),
             Self::Elsewhere(_) | Self::ComesBack | Self::Stopped => Some(Reason::GOODBYE),
         }
     }

@@ -3,9 +3,11 @@
 //! Kept by `pull`, which moves it from station to station; asked by `link` for the next word. Outlives
 //! connections once it has started.
 
+use crate::clock::now_us;
 use crate::fetch::Staging;
+use crate::journal::record::Terms;
 use crate::supervise::Supervised;
-use doorbell_wire::ids::{RequestId, Sequence};
+use doorbell_wire::ids::{RequestId, Sequence, Tick};
 use doorbell_wire::message::outcome::{Acknowledgement, OutputTotals};
 use doorbell_wire::message::{Offer, Offsets, Output, Progress, Stage, Stream};
 
@@ -28,6 +30,10 @@ pub(crate) struct Hand {
     pub(crate) station: Station,
     /// When its effect began, by the guest's clock.
     pub(crate) started_us: Option<u64>,
+    /// When the guest is to reboot for it.
+    pub(crate) terms: Option<Terms>,
+    /// Since when the guest is about to go down for it, and what is told behind that.
+    pub(crate) down: Option<(Tick, Box<Acknowledgement>)>,
     /// Why its input could not be kept, the kernel's number, if so.
     pub(crate) input_errno: Option<i32>,
     told: Told,
@@ -50,6 +56,7 @@ pub(crate) enum Station {
 #[derive(Debug)]
 struct Told {
     started: bool,
+    rebooting: bool,
     output: Telling,
     /// Input bytes that the program had taken when it was last told.
     input: u64,
@@ -97,9 +104,25 @@ impl Hand {
 
     /// A request at a station it reached before this connection.
     pub(crate) const fn new(request: RequestId, sequence: Option<Sequence>, station: Station) -> Self {
-        let told = Told { started: false, output: Telling::Nothing, input: 0, acknowledged: false };
+        let told = Told {
+            started: false,
+            rebooting: false,
+            output: Telling::Nothing,
+            input: 0,
+            acknowledged: false,
+        };
         let way = Way::Channel;
-        Self { request, way, sequence, station, started_us: None, input_errno: None, told }
+        Self {
+            request,
+            way,
+            sequence,
+            station,
+            started_us: None,
+            terms: None,
+            down: None,
+            input_errno: None,
+            told,
+        }
     }
 
     /// The connection is gone; gives what outlives it.
@@ -120,7 +143,13 @@ impl Hand {
             Station::Running(supervised) => (supervised.input_len(), supervised.input_taken()),
             Station::Offered | Station::Fetching(..) | Station::Ended(..) => (0, 0),
         };
-        self.told = Told { started: true, output: Telling::Asked, input: taken, acknowledged: false };
+        self.told = Told {
+            started: true,
+            rebooting: false,
+            output: Telling::Asked,
+            input: taken,
+            acknowledged: false,
+        };
         (input, taken)
     }
 
@@ -128,8 +157,13 @@ impl Hand {
     /// whether its effect had begun.
     pub(crate) fn offered_again(&mut self, way: Way) -> bool {
         self.way = way;
-        self.told =
-            Told { started: false, output: Telling::Nothing, input: self.told.input, acknowledged: false };
+        self.told = Told {
+            started: false,
+            rebooting: false,
+            output: Telling::Nothing,
+            input: self.told.input,
+            acknowledged: false,
+        };
         if let Station::Ended(acknowledgement, _) = &self.station {
             self.started_us = acknowledgement.ran.map(|ran| ran.started_us);
             return acknowledgement.ran.is_some();
@@ -168,12 +202,29 @@ impl Hand {
             self.told.output = Telling::From(Offsets::default());
             return Some(Word::Started(Progress { request: self.request, stage: Stage::Started, at_us }));
         }
+        if self.down.is_some() && self.told.started && !self.told.rebooting {
+            self.told.rebooting = true;
+            let (stage, at_us) = (Stage::Rebooting, now_us());
+            return Some(Word::Started(Progress { request: self.request, stage, at_us }));
+        }
         if room > 0
             && let Some(output) = self.next_output(room)
         {
             return Some(Word::Output(output));
         }
         if quiet { self.acknowledgement().map(Word::Acknowledge) } else { None }
+    }
+
+    /// Whether the manager has heard all that there is to be said before the guest goes down.
+    pub(crate) fn has_said_all(&self) -> bool {
+        let Station::Running(supervised) = &self.station else { return true };
+        let kept = supervised.kept();
+        match &self.told.output {
+            Telling::From(sent) => {
+                self.told.rebooting && sent.stdout >= kept.stdout && sent.stderr >= kept.stderr
+            }
+            Telling::Asked | Telling::Nothing => false,
+        }
     }
 
     fn input_taken(&mut self) -> Option<u32> {

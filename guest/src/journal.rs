@@ -18,12 +18,12 @@ pub mod recover;
 mod settled;
 
 use crate::state::{StateDir, StateError, io_at};
-use doorbell_wire::ids::{RequestId, Sequence, Tick};
+use doorbell_wire::ids::{BootId, RequestId, Sequence, Tick};
 use doorbell_wire::message::outcome::Acknowledgement;
 use file::{JournalFile, errno_of};
 use history::History;
 use nix::errno::Errno;
-use record::{Record, Started};
+use record::{Record, Started, Terms};
 use recover::{End, Recovered, recover};
 use std::fs::File;
 use std::io::{self, Read};
@@ -73,14 +73,14 @@ impl Journal {
             let file = JournalFile::create(&path, &[]);
             return Ok(Self::new(path, History::default(), file));
         };
-        let Some(Recovered { history, end }) = recover(&bytes) else {
+        let Some(Recovered { history, end, form }) = recover(&bytes) else {
             return Err(JournalError::Foreign(path));
         };
         let file = match end {
-            End::Whole => JournalFile::open(&path, bytes.len() as u64),
+            End::Whole => JournalFile::open(&path, form, bytes.len() as u64),
             End::Torn { good, cut } => {
                 warn!(bytes = cut, kept = good, "the journal had a torn end; it was cut away");
-                JournalFile::open(&path, good as u64)
+                JournalFile::open(&path, form, good as u64)
             }
             End::Damaged { lost, kept: 0 } => return Err(JournalError::Lost { path, lost }),
             End::Damaged { lost, kept } => {
@@ -132,10 +132,48 @@ impl Journal {
     ///
     /// # Errors
     /// The kernel's error number; the effect must not begin then.
-    pub fn started(&mut self, started: Started) -> Result<(), Errno> {
-        let record = Record::Started(started);
-        self.whole()?.append(std::slice::from_ref(&record))?;
-        self.history.note(record);
+    pub fn started(&mut self, started: Started, terms: Option<Terms>) -> Result<(), Errno> {
+        self.append(match terms {
+            Some(terms) => Record::StartedReboot { started, terms },
+            None => Record::Started(started),
+        })
+    }
+
+    /// Notes that the guest is about to reboot for a request, and what is to be told behind that.
+    ///
+    /// # Errors
+    /// The kernel's error number; the guest must not go down for it then.
+    pub fn goes_down(
+        &mut self,
+        sequence: Sequence,
+        acknowledgement: &Acknowledgement,
+        boot_id: BootId,
+    ) -> Result<(), Errno> {
+        let acknowledgement = Box::new(acknowledgement.clone());
+        self.append(Record::GoesDown { sequence, acknowledgement, boot_id })
+    }
+
+    /// Notes that the manager knows that a request waits for its next step.
+    ///
+    /// # Errors
+    /// The kernel's error number; it will be told once more.
+    pub fn continued(&mut self, request: RequestId) -> Result<(), Errno> {
+        self.append(Record::Continued { request })
+    }
+
+    fn append(&mut self, record: Record) -> Result<(), Errno> {
+        let file = self.whole()?;
+        if file.holds(&record) {
+            file.append(std::slice::from_ref(&record))?;
+            self.history.note(record);
+            return Ok(());
+        }
+        // The file is of a form before that: it is written anew, with the record in it.
+        let mut history = self.history.clone();
+        history.note(record);
+        self.file = JournalFile::create(&self.path, &history.records()).map_err(|error| errno_of(&error));
+        self.file.as_ref().map_err(|errno| *errno)?;
+        self.history = history;
         Ok(())
     }
 

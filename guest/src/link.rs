@@ -211,9 +211,16 @@ impl<S: AsFd + Read + Write> Link<S> {
     }
 }
 
+impl<S> Link<S> {
+    /// Whether nothing waits on either side and nothing is in hand.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lanes.is_empty() && self.session.as_ref().is_some_and(Guest::is_idle)
+    }
+}
+
 #[cfg(test)]
 impl<S> Link<S> {
-    pub(crate) fn is_idle(&self) -> bool {
+    pub(crate) fn is_working(&self) -> bool {
         self.session.as_ref().is_some_and(|session| session.state() == "Working")
     }
 }

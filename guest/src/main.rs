@@ -59,6 +59,7 @@ fn serve(config: &Config) -> Result<(), Fault> {
         // Where there is a share, the manager offers there what is durable.
         agent.present_by(Way::Share);
     }
+    agent.poll_every(config.poll);
     let dialer = || Dialer::new(config.port, Modules::new(!config.no_modules));
     tell_systemd(sd_notify::NotifyState::Ready);
     let served = run(&mut Crew { agent, share }, (!config.no_channel).then(dialer), &stop);

@@ -6,10 +6,12 @@
 //!
 //! - `begin` from the decision to the effect: fetch, verify, journal, apply
 //! - `finish` from the end of the effect to the receipt: journal, acknowledge, forget
+//! - `reboot` the guest goes down for a request, and what is told behind that
 //! - `resume` what an earlier run of the agent left
 
 mod begin;
 mod finish;
+mod reboot;
 mod resume;
 
 use crate::apply::cgroup::Cgroups;
@@ -29,7 +31,7 @@ use doorbell_wire::error::SessionError;
 use doorbell_wire::handshake::choose_version;
 use doorbell_wire::ids::{RequestId, ShortText, Signature, Tick};
 use doorbell_wire::message::outcome::{Outcome, Refusal};
-use doorbell_wire::message::{Capabilities, Greeting, Hello, Input, Offer, Progress, Push, Stage};
+use doorbell_wire::message::{Capabilities, Greeting, Hello, Input, Offer, Polls, Progress, Push, Stage};
 use doorbell_wire::session::guest::{Guest, Owed};
 use nix::poll::PollFd;
 use tracing::{debug, info, warn};
@@ -48,6 +50,10 @@ pub struct Agent {
     turn: usize,
     /// The ways whose session believes something in hand that was let go.
     comes_back: Vec<Way>,
+    /// When the guest was last asked to reboot.
+    reboot_at: Option<Tick>,
+    /// How it polls, if it does.
+    polls: Option<Polls>,
 }
 
 impl Agent {
@@ -59,7 +65,8 @@ impl Agent {
             .with(Capabilities::TERMINAL)
             .with(Capabilities::FILES)
             .with(Capabilities::PUSH)
-            .with(Capabilities::CLOCK);
+            .with(Capabilities::CLOCK)
+            .with(Capabilities::REBOOT);
         match &self.cgroups {
             Some(cgroups) if cgroups.has_limits() => {
                 always.with(Capabilities::CGROUP_KILL).with(Capabilities::LIMITS)
@@ -89,10 +96,13 @@ impl Agent {
             match supervised.look() {
                 Sight::Starting => {}
                 Sight::Running { started_us } => hand.started_us = Some(started_us),
+                // Its end is known, and told behind the reboot.
+                Sight::Over(_) | Sight::Lost if hand.down.is_some() => {}
                 Sight::Over(over) => self.over(request, *over),
                 Sight::Lost => self.lost(request),
             }
         }
+        self.tend_reboot(now);
     }
 
     /// Does what a session of this way owes.
@@ -202,7 +212,21 @@ impl Agent {
     }
 
     /// Requests that an earlier session left come before anything new.
+    /// Has the agent close its channel when nothing waits, and come back on a timer.
+    pub const fn poll_every(&mut self, polls: Option<Polls>) {
+        self.polls = polls;
+    }
+
+    /// How it polls, if it does.
+    #[must_use]
+    pub const fn polls(&self) -> Option<Polls> {
+        self.polls
+    }
+
     fn present(&mut self, way: Way, mut session: Guest) -> Result<Guest, SessionError> {
+        if let Some(polls) = self.polls.filter(|_| way == Way::Channel) {
+            session = session.polls(polls)?;
+        }
         for hand in self.hands.iter_mut().filter(|hand| hand.way == way) {
             let (input, taken) = hand.presented();
             session = session.attach(hand.request, input, taken)?;
@@ -229,6 +253,10 @@ impl Agent {
             }
             // Queries come as often as somebody looks, and change nothing.
             None => debug!(%request, action = offer.action.name(), "asked"),
+        }
+        // What is left undecided is offered again when the guest is up.
+        if offer.sequence.is_some() && self.is_going_down() {
+            return Ok(session);
         }
         match decide(&offer, self.journal.history()) {
             Decision::Query => {

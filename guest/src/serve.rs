@@ -13,6 +13,7 @@ use crate::retry::Retry;
 use crate::share::Share;
 use crate::wait::until;
 use doorbell_wire::ids::Tick;
+use doorbell_wire::message::Polls;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use std::error::Error;
@@ -102,8 +103,14 @@ fn channel(crew: &mut Crew, mut dialer: Dialer, stop: &impl AsFd) -> Result<(), 
         if let Ended::Stopped = ended {
             return Ok(());
         }
-        dialer.tell(&ended, "disconnected");
-        if pause(crew, stop, retry.next(now(), chance()))? {
+        let again = match (&ended, crew.agent.polls()) {
+            (Ended::Polled, Some(polls)) => now().after(polled_again(polls, chance())),
+            _ => {
+                dialer.tell(&ended, "disconnected");
+                retry.next(now(), chance())
+            }
+        };
+        if pause(crew, stop, again)? {
             return Ok(());
         }
     }
@@ -122,6 +129,9 @@ fn drive<S: AsFd + Read + Write>(
         crew.step();
         if let Err(ended) = link.turn(now(), &mut crew.agent) {
             return Ok(ended);
+        }
+        if crew.agent.polls().is_some() && link.is_idle() {
+            return Ok(Ended::Polled);
         }
         if link.take_ring() {
             crew.rung();
@@ -233,6 +243,15 @@ pub fn with_source(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Milliseconds to the next poll: nine to eleven tenths of what was asked for, so that guests that came up together
+/// do not stay together.
+fn polled_again(polls: Polls, chance: u32) -> u64 {
+    let every = u64::from(polls.every_ms);
+    let fifth = every.div_ceil(5);
+    let early = every.saturating_sub(every.div_ceil(10));
+    early.saturating_add(u64::from(chance).checked_rem(fifth.max(1)).unwrap_or(0))
 }
 
 /// A number by chance. Without random bytes all guests have the same one, which only costs spreading.

@@ -8,6 +8,7 @@ use doorbell_wire::ids::RequestId;
 use doorbell_wire::message::action::{Executable, Run};
 use doorbell_wire::message::outcome::{NotStarted, StartFault};
 use nix::errno::Errno;
+use std::num::NonZeroU8;
 
 /// A program that can be started.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Prepared {
     env: Vec<(String, String)>,
     pub(crate) cwd: String,
     pub(crate) user: Option<String>,
+    /// Its step, where the guest may have to reboot for it.
+    step: Option<NonZeroU8>,
 }
 
 /// Which file is started.
@@ -54,7 +57,14 @@ impl Prepared {
             env: parts.env.clone(),
             cwd: parts.cwd.as_ref().map_or("/", |cwd| cwd.as_str()).to_owned(),
             user: parts.user.as_ref().map(|user| user.as_str().to_owned()),
+            step: None,
         })
+    }
+
+    /// The same, told which step it is.
+    #[must_use]
+    pub fn at_step(self, step: NonZeroU8) -> Self {
+        Self { step: Some(step), ..self }
     }
 
     /// The directories a name without a slash is looked up in.
@@ -71,14 +81,16 @@ impl Prepared {
         let all: Vec<_> = defaults.chain(given).collect();
         let last = |name: &str| all.iter().rposition(|(other, _)| *other == name);
         let named = all.iter().enumerate().filter(|(at, (name, _))| last(name) == Some(*at));
-        let named = named.filter(|(_, (name, _))| *name != REQUEST_VARIABLE);
+        let named = named.filter(|(_, (name, _))| ![REQUEST_VARIABLE, STEP_VARIABLE].contains(name));
         let texts = named.map(|(_, (name, value))| format!("{name}={value}"));
-        texts.chain(std::iter::once(format!("{REQUEST_VARIABLE}={request}"))).collect()
+        let step = self.step.map(|step| format!("{STEP_VARIABLE}={step}"));
+        texts.chain(std::iter::once(format!("{REQUEST_VARIABLE}={request}"))).chain(step).collect()
     }
 }
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const REQUEST_VARIABLE: &str = "DOORBELL_REQUEST";
+const STEP_VARIABLE: &str = "DOORBELL_STEP";
 
 #[cfg(test)]
 mod tests {

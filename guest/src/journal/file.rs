@@ -4,7 +4,7 @@
 //! would report success for lost data, so such a file takes no more records: another one has to take its place.
 
 use super::record::Record;
-use super::recover::HEADER;
+use super::recover::header;
 use crate::state::sync_parent;
 use nix::errno::Errno;
 use std::fs::{File, OpenOptions};
@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 pub struct JournalFile {
     file: File,
     len: u64,
+    form: u8,
     broken: Option<Errno>,
 }
 
@@ -54,28 +55,29 @@ impl JournalFile {
     /// # Errors
     /// The kernel's refusal; the journal is as it was, and the space is given back.
     pub fn prepare(path: &Path, records: &[Record]) -> io::Result<Fresh> {
-        let mut bytes = HEADER.to_vec();
+        let form = records.iter().map(Record::form).max().unwrap_or(1);
+        let mut bytes = header(form).to_vec();
         bytes.extend(bytes_of(records).map_err(io::Error::other)?);
         let at = path.with_extension("new");
         let written = write(&at, &bytes);
         if written.is_err() {
             let _ = std::fs::remove_file(&at);
         }
-        let file = Self { file: written?, len: bytes.len() as u64, broken: None };
+        let file = Self { file: written?, len: bytes.len() as u64, form, broken: None };
         Ok(Fresh { path: path.to_owned(), at, file })
     }
 
-    /// An existing file, cut to its first `good` bytes.
+    /// An existing file of this form, cut to its first `good` bytes.
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn open(path: &Path, good: u64) -> io::Result<Self> {
+    pub fn open(path: &Path, form: u8, good: u64) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).open(path)?;
         if file.metadata()?.len() > good {
             file.set_len(good)?;
             file.sync_all()?;
         }
-        Ok(Self { file, len: good, broken: None })
+        Ok(Self { file, len: good, form, broken: None })
     }
 
     /// Appends records and makes them durable.
@@ -104,6 +106,12 @@ impl JournalFile {
     #[must_use]
     pub const fn broken(&self) -> Option<Errno> {
         self.broken
+    }
+
+    /// Whether the file's form has this record.
+    #[must_use]
+    pub const fn holds(&self, record: &Record) -> bool {
+        record.form() <= self.form
     }
 
     /// Bytes of the file.

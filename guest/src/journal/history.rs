@@ -2,9 +2,9 @@
 //!
 //! Called by `recover` with the records on disk and by the journal with those it has just made durable. Pure.
 
-use super::record::{Record, Settled, Started};
+use super::record::{Record, Settled, Started, Terms};
 use super::settled::Ranges;
-use doorbell_wire::ids::{RequestId, Sequence};
+use doorbell_wire::ids::{BootId, RequestId, Sequence};
 use doorbell_wire::message::outcome::Acknowledgement;
 use std::collections::BTreeMap;
 
@@ -27,6 +27,18 @@ pub struct Entry {
     pub started: Option<Started>,
     /// Its end, unless it has none yet.
     pub outcome: Option<Acknowledgement>,
+    /// When the guest is to reboot for it.
+    pub terms: Option<Terms>,
+    /// What is to be told behind the reboot that it waits for, and the run of the kernel before that.
+    pub down: Option<(Acknowledgement, BootId)>,
+    /// Whether the manager knows that it waits for its next step.
+    pub continued: bool,
+}
+
+impl Entry {
+    const fn new(sequence: Sequence) -> Self {
+        Self { sequence, started: None, outcome: None, terms: None, down: None, continued: false }
+    }
 }
 
 impl Entry {
@@ -41,15 +53,19 @@ impl History {
     /// Adds a record.
     pub fn note(&mut self, record: Record) {
         match record {
-            Record::Started(started) => {
-                self.raise(started.floor);
-                let entry =
-                    Entry { sequence: started.sequence, started: Some(started.clone()), outcome: None };
-                self.entries.insert(started.request, entry);
+            Record::Started(started) => self.start(started, None),
+            Record::StartedReboot { started, terms } => self.start(started, Some(terms)),
+            Record::GoesDown { sequence, acknowledgement, boot_id } => {
+                let entry = self.entries.entry(acknowledgement.request).or_insert(Entry::new(sequence));
+                entry.down = Some((*acknowledgement, boot_id));
+            }
+            Record::Continued { request } => {
+                if let Some(entry) = self.entries.get_mut(&request) {
+                    entry.continued = true;
+                }
             }
             Record::Outcome { sequence, acknowledgement } => {
-                let fresh = || Entry { sequence, started: None, outcome: None };
-                let entry = self.entries.entry(acknowledgement.request).or_insert_with(fresh);
+                let entry = self.entries.entry(acknowledgement.request).or_insert(Entry::new(sequence));
                 entry.outcome = Some(*acknowledgement);
             }
             Record::Forgotten { request, sequence } => {
@@ -105,12 +121,14 @@ impl History {
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
         let settled = Settled { floor: self.floor, ranges: self.forgotten.list().collect() };
-        let open = self.open().into_iter().flat_map(|(_, Entry { sequence, started, outcome })| {
-            let outcome =
-                outcome.map(|outcome| Record::Outcome { sequence, acknowledgement: Box::new(outcome) });
-            [started.map(Record::Started), outcome]
-        });
+        let open = self.open().into_iter().flat_map(|(request, entry)| records_of(request, entry));
         std::iter::once(Record::Settled(settled)).chain(open.flatten()).collect()
+    }
+
+    fn start(&mut self, started: Started, terms: Option<Terms>) {
+        self.raise(started.floor);
+        let entry = Entry { started: Some(started.clone()), terms, ..Entry::new(started.sequence) };
+        self.entries.insert(started.request, entry);
     }
 
     fn settle(&mut self, first: u64, last: u64) {
@@ -126,6 +144,21 @@ impl History {
         self.floor = self.floor.max(floor);
         self.forgotten.cut_below(self.floor);
     }
+}
+
+fn records_of(request: RequestId, entry: Entry) -> [Option<Record>; 4] {
+    let Entry { sequence, started, outcome, terms, down, continued } = entry;
+    let start = started.map(|started| match terms {
+        Some(terms) => Record::StartedReboot { started, terms },
+        None => Record::Started(started),
+    });
+    let down = down.map(|(acknowledgement, boot_id)| Record::GoesDown {
+        sequence,
+        acknowledgement: Box::new(acknowledgement),
+        boot_id,
+    });
+    let outcome = outcome.map(|outcome| Record::Outcome { sequence, acknowledgement: Box::new(outcome) });
+    [start, down, outcome, continued.then_some(Record::Continued { request })]
 }
 
 /// Sequences above the highest one on record that a lost record can have spoken of: requests overtake each

@@ -7,8 +7,10 @@ use doorbell_wire::codec::{decode, encode};
 use doorbell_wire::error::Malformed;
 use doorbell_wire::ids::{BootId, RequestId, Sequence};
 use doorbell_wire::limits::PAYLOAD_LEN_MAX;
+use doorbell_wire::message::action::Reboot;
 use doorbell_wire::message::outcome::Acknowledgement;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU8;
 
 /// What happened.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -31,6 +33,36 @@ pub enum Record {
     },
     /// What was forgotten before this journal was written anew.
     Settled(Settled),
+    /// The effect of a request is about to begin, and the guest may have to reboot for it. From here on: form 2.
+    StartedReboot {
+        /// The start.
+        started: Started,
+        /// When the guest is to reboot.
+        terms: Terms,
+    },
+    /// The guest is about to go down for a request whose program has ended.
+    GoesDown {
+        /// Its place in the order.
+        sequence: Sequence,
+        /// What the manager is told when another run of the kernel has been seen.
+        acknowledgement: Box<Acknowledgement>,
+        /// The run of the kernel that is to end.
+        boot_id: BootId,
+    },
+    /// The manager knows that a request waits for its next step.
+    Continued {
+        /// The request.
+        request: RequestId,
+    },
+}
+
+/// When the guest is to reboot for a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Terms {
+    /// At which end of its program.
+    pub reboot: Reboot,
+    /// Which step this start is.
+    pub step: NonZeroU8,
 }
 
 /// What bytes are that are no record.
@@ -67,6 +99,16 @@ pub struct Started {
 }
 
 impl Record {
+    /// The form of a journal that has this record. An agent that does not know a form leaves the journal alone, where
+    /// it would take a record that it does not know for damage.
+    #[must_use]
+    pub const fn form(&self) -> u8 {
+        match self {
+            Self::Started(_) | Self::Outcome { .. } | Self::Forgotten { .. } | Self::Settled(_) => 1,
+            Self::StartedReboot { .. } | Self::GoesDown { .. } | Self::Continued { .. } => 2,
+        }
+    }
+
     /// The bytes of the record on disk.
     ///
     /// # Errors

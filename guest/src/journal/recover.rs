@@ -15,6 +15,8 @@ pub struct Recovered {
     pub history: History,
     /// How the file ends.
     pub end: End,
+    /// The form its header tells.
+    pub form: u8,
 }
 
 /// How a journal ends.
@@ -41,7 +43,8 @@ pub enum End {
 /// Reads a journal; `None` when it does not begin as one of this format does.
 #[must_use]
 pub fn recover(bytes: &[u8]) -> Option<Recovered> {
-    let mut rest = bytes.strip_prefix(HEADER)?;
+    let (form, mut rest) =
+        FORMS.into_iter().find_map(|form| Some((form, bytes.strip_prefix(&header(form))?)))?;
     let mut history = History::default();
     let (mut lost, mut kept) = (0_usize, 0_usize);
     loop {
@@ -55,7 +58,7 @@ pub fn recover(bytes: &[u8]) -> Option<Recovered> {
         let Some(at) = next_record(rest) else {
             if lost == 0 && Record::shape(rest) == Shape::Cut {
                 let (good, cut) = (bytes.len().saturating_sub(rest.len()), rest.len());
-                return Some(Recovered { history, end: End::Torn { good, cut } });
+                return Some(Recovered { history, end: End::Torn { good, cut }, form });
             }
             lost = lost.saturating_add(rest.len());
             break;
@@ -64,10 +67,10 @@ pub fn recover(bytes: &[u8]) -> Option<Recovered> {
         rest = rest.get(at..).unwrap_or_default();
     }
     if lost == 0 {
-        return Some(Recovered { history, end: End::Whole });
+        return Some(Recovered { history, end: End::Whole, form });
     }
     history.settle_unknown();
-    Some(Recovered { history, end: End::Damaged { lost, kept } })
+    Some(Recovered { history, end: End::Damaged { lost, kept }, form })
 }
 
 /// Where the next record begins that can be read.
@@ -75,5 +78,15 @@ fn next_record(bytes: &[u8]) -> Option<usize> {
     (1..bytes.len()).find(|&at| bytes.get(at..).is_some_and(|mut rest| Record::take(&mut rest).is_some()))
 }
 
-/// The first bytes of every journal: a name of our own and the format's version.
-pub const HEADER: &[u8] = b"doorbell-journal\x00\x00\x00\x01";
+/// The first bytes of every journal: a name of our own and the form.
+#[must_use]
+pub fn header(form: u8) -> [u8; 20] {
+    let mut header = *b"doorbell-journal\x00\x00\x00\x00";
+    if let Some(last) = header.last_mut() {
+        *last = form;
+    }
+    header
+}
+
+/// The forms that are read. The lowest one that holds all records is written.
+const FORMS: [u8; 2] = [1, 2];

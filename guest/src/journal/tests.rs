@@ -2,10 +2,12 @@
 //! anew. What damage and failing disks do is in `faults`.
 
 use super::history::Entry;
-use super::recover::HEADER;
+use super::recover::header;
 use super::*;
 use doorbell_wire::ids::BootId;
+use doorbell_wire::message::action::Reboot;
 use doorbell_wire::message::outcome::{Evidence, NotStarted, Outcome, OutputTotals, StartFault};
+use std::num::NonZeroU8;
 
 fn request(number: u8) -> RequestId {
     RequestId::new([number; 16])
@@ -46,7 +48,7 @@ fn script() -> Vec<Record> {
 }
 
 fn bytes_of(records: &[Record]) -> Vec<u8> {
-    records.iter().fold(HEADER.to_vec(), |mut bytes, record| {
+    records.iter().fold(header(1).to_vec(), |mut bytes, record| {
         bytes.extend(record.to_bytes().unwrap());
         bytes
     })
@@ -72,17 +74,24 @@ fn state() -> (tempfile::TempDir, StateDir) {
 fn what_was_noted_is_there_after_a_restart() {
     let (_dir, state) = state();
     let mut journal = Journal::open(&state).unwrap();
-    journal.started(started(1)).unwrap();
+    journal.started(started(1), None).unwrap();
     journal.outcome(sequence(1), &acknowledgement(1)).unwrap();
     journal.forgotten(request(1), sequence(1)).unwrap();
-    journal.started(started(2)).unwrap();
+    journal.started(started(2), None).unwrap();
     let before = journal.history().clone();
     drop(journal);
     let journal = Journal::open(&state).unwrap();
     assert_eq!(journal.history(), &before);
     assert_eq!(journal.history().sequence_max(), 2);
     assert!(journal.history().is_settled(sequence(1)) && !journal.history().is_settled(sequence(2)));
-    let open = Entry { sequence: sequence(2), started: Some(started(2)), outcome: None };
+    let open = Entry {
+        sequence: sequence(2),
+        started: Some(started(2)),
+        outcome: None,
+        terms: None,
+        down: None,
+        continued: false,
+    };
     assert_eq!(journal.history().entry(request(2)), Some(&open));
 }
 
@@ -93,7 +102,7 @@ fn a_cut_at_every_byte_leaves_a_prefix() {
     let prefixes = prefixes(&records);
     for end in 0..=whole.len() {
         match recover(&whole[..end]) {
-            Some(Recovered { history, end: ends }) => {
+            Some(Recovered { history, end: ends, .. }) => {
                 assert!(prefixes.contains(&history), "cut at {end}");
                 match ends {
                     End::Whole => {}
@@ -101,7 +110,7 @@ fn a_cut_at_every_byte_leaves_a_prefix() {
                     End::Damaged { .. } => panic!("a cut at {end} is taken for damage"),
                 }
             }
-            None => assert!(end < HEADER.len(), "cut at {end}"),
+            None => assert!(end < header(1).len(), "cut at {end}"),
         }
     }
 }
@@ -141,7 +150,7 @@ fn compaction_keeps_the_history_and_what_is_settled() {
     let long = path.metadata().unwrap().len();
     journal.file = Ok(JournalFile::create(&path, &before.records()).unwrap());
     assert!(path.metadata().unwrap().len() < long);
-    journal.started(started(9)).unwrap();
+    journal.started(started(9), None).unwrap();
     drop(journal);
     let journal = Journal::open(&state).unwrap();
     for number in [1, 3, 4] {
@@ -172,19 +181,49 @@ fn a_full_disk_refuses_the_record_and_keeps_the_history() {
     let path = state.root().join("journal");
     std::fs::write(&path, bytes_of(&[])).unwrap();
     let mut journal = Journal::open(&state).unwrap();
-    let mut full = JournalFile::open(Path::new("/dev/full"), 0).unwrap();
+    let mut full = JournalFile::open(Path::new("/dev/full"), 1, 0).unwrap();
     assert_eq!(full.append(&[Record::Started(started(1))]), Err(Errno::ENOSPC));
     journal.file = Ok(full);
     // As when the space of the directory is used up too.
     let obstacle = state.root().join("journal.new");
     std::fs::create_dir(&obstacle).unwrap();
-    assert!(journal.started(started(1)).is_err());
+    assert!(journal.started(started(1), None).is_err());
     assert_eq!(journal.history(), &History::default());
     std::fs::remove_dir(&obstacle).unwrap();
-    journal.started(started(2)).unwrap();
+    journal.started(started(2), None).unwrap();
     drop(journal);
     let again = Journal::open(&state).unwrap();
     assert!(again.history().entry(request(2)).is_some() && again.history().entry(request(1)).is_none());
 }
 
 mod faults;
+
+#[test]
+fn a_journal_takes_a_newer_form_with_its_first_record_of_that_and_goes_back_when_none_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::open(dir.path().join("state").as_path()).unwrap();
+    let form = || std::fs::read(state.root().join("journal")).unwrap()[19];
+    let terms = Terms { reboot: Reboot::AfterSuccess, step: NonZeroU8::MIN };
+    let mut journal = Journal::open(&state).unwrap();
+    journal.started(started(1), None).unwrap();
+    assert_eq!(form(), 1, "an agent of before can read it");
+    journal.started(started(2), Some(terms)).unwrap();
+    assert_eq!(form(), 2, "an agent of before leaves it alone");
+    let (told, boot_id) = (acknowledgement(2), BootId::new([7; 16]));
+    journal.goes_down(sequence(2), &told, boot_id).unwrap();
+    let before = journal.history().clone();
+    let mut journal = Journal::open(&state).unwrap();
+    assert_eq!(*journal.history(), before);
+    assert_eq!(journal.history().entry(request(2)).unwrap().down, Some((told.clone(), boot_id)));
+    assert_eq!(journal.history().entry(request(2)).unwrap().terms, Some(terms));
+    journal.outcome(sequence(2), &told).unwrap();
+    journal.continued(request(2)).unwrap();
+    let again = Journal::open(&state).unwrap();
+    assert!(again.history().entry(request(2)).unwrap().continued, "it is not told again");
+    assert!(again.history().entry(request(1)).unwrap().started.is_some());
+    journal.forgotten(request(2), sequence(2)).unwrap();
+    journal.break_it(Errno::EIO);
+    journal.ready().unwrap();
+    assert_eq!(form(), 1, "written anew, it holds nothing that an agent of before does not know");
+    assert!(Journal::open(&state).unwrap().history().is_settled(sequence(2)));
+}

@@ -4,6 +4,7 @@
 //! and each can end the request with an outcome of its own.
 
 use super::Agent;
+use super::reboot::terms_of;
 use crate::apply::{Prepared, not_started, prepare, unsupported};
 use crate::fetch::Staging;
 use crate::hand::Station;
@@ -110,8 +111,14 @@ impl Agent {
                 return Ok(session);
             }
         };
+        let terms = terms_of(&offer.action);
+        if let Some(hand) = self.hand(request) {
+            hand.terms = terms;
+        }
         let (floor, idempotent, boot_id) = (offer.floor, offer.idempotent, self.identity.boot_id());
-        if let Err(errno) = self.journal.started(Started { request, sequence, floor, idempotent, boot_id }) {
+        if let Err(errno) =
+            self.journal.started(Started { request, sequence, floor, idempotent, boot_id }, terms)
+        {
             self.end(request, Outcome::Refused(Refusal::StateUnwritable(errno as i32)));
             return Ok(session);
         }

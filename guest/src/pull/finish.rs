@@ -38,7 +38,10 @@ impl Agent {
             (Outcome::Cancelled, Some(errno)) => Outcome::Refused(Refusal::StateUnwritable(errno)),
             (outcome, _) => outcome,
         };
-        self.conclude(Acknowledgement { request, outcome, evidence, output, ran });
+        let acknowledgement = Acknowledgement { request, outcome, evidence, output, ran };
+        if !self.goes_down(&acknowledgement) {
+            self.conclude(acknowledgement);
+        }
     }
 
     /// The supervisor went down before its program: nobody knows how that ended.
@@ -97,9 +100,16 @@ impl Agent {
     pub(super) fn forget(&mut self, request: RequestId) {
         let Some(at) = self.hands.iter().position(|hand| hand.request == request) else { return };
         let hand = self.hands.remove(at);
-        if let Some(sequence) = hand.sequence
-            && let Err(errno) = self.journal.forgotten(request, sequence)
-        {
+        let continues =
+            matches!(&hand.station, Station::Ended(said, _) if matches!(said.outcome, Outcome::Continues(_)));
+        let noted = hand.sequence.map(|sequence| {
+            if continues {
+                self.journal.continued(request)
+            } else {
+                self.journal.forgotten(request, sequence)
+            }
+        });
+        if let Some(Err(errno)) = noted {
             warn!(%request, %errno, "that a request is done with is kept in memory: the disk does not take it");
         }
         if let Station::Ended(_, Some(supervised)) = hand.station {
@@ -109,7 +119,7 @@ impl Agent {
 
     /// The outcome is on disk before it is acknowledged; where the disk refuses, it is acknowledged all the
     /// same, for a manager that knows is better than one that waits.
-    fn conclude(&mut self, acknowledgement: Acknowledgement) {
+    pub(super) fn conclude(&mut self, acknowledgement: Acknowledgement) {
         let Some(sequence) = self.hand(acknowledgement.request).map(|hand| hand.sequence) else { return };
         if sequence.is_some() {
             info!(request = %acknowledgement.request, outcome = ?acknowledgement.outcome, "ended");

@@ -12,9 +12,10 @@ use crate::hand::{Hand, Station};
 use crate::identity::Identity;
 use crate::journal::Journal;
 use crate::journal::history::Entry;
+use crate::journal::record::Terms;
 use crate::state::StateDir;
 use crate::supervise::{Sight, Supervised, find, find_all};
-use doorbell_wire::ids::RequestId;
+use doorbell_wire::ids::{BootId, RequestId, Sequence};
 use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome};
 use tracing::{info, warn};
 
@@ -25,7 +26,19 @@ impl Agent {
     pub fn resume(state: StateDir, identity: Identity, journal: Journal, cgroups: Option<Cgroups>) -> Self {
         let mut left = find_all(&state.run());
         let (fetches, hands, open, comes_back) = (Fetches::default(), Vec::new(), Vec::new(), Vec::new());
-        let mut agent = Self { state, identity, journal, cgroups, fetches, hands, open, comes_back, turn: 0 };
+        let mut agent = Self {
+            state,
+            identity,
+            journal,
+            cgroups,
+            fetches,
+            hands,
+            open,
+            comes_back,
+            turn: 0,
+            reboot_at: None,
+            polls: None,
+        };
         for (request, entry) in agent.journal.history().open() {
             let found = left.iter().position(|supervised| supervised.request() == request);
             agent.take_up(request, entry, found.map(|at| left.swap_remove(at)));
@@ -55,7 +68,14 @@ impl Agent {
     }
 
     fn take_up(&mut self, request: RequestId, entry: Entry, left: Option<Supervised>) {
-        let Entry { sequence, started, outcome } = entry;
+        let Entry { sequence, started, outcome, terms, down, continued } = entry;
+        if continued {
+            left.into_iter().for_each(Supervised::remove);
+            return;
+        }
+        if let (None, Some((told, before))) = (&outcome, down) {
+            return self.take_up_rebooted(request, (sequence, terms), told, before, left);
+        }
         if let Some(outcome) = outcome {
             self.hands.push(Hand::ended(sequence, outcome, left));
             return;
@@ -65,9 +85,34 @@ impl Agent {
             Sight::Lost => self.cut_off(request, &started, Some(supervised)),
             Sight::Starting | Sight::Running { .. } | Sight::Over(_) => {
                 info!(%request, "a program of an earlier run of the agent is taken up");
-                self.hands.push(Hand::new(request, Some(sequence), Station::Running(Box::new(supervised))));
+                let mut hand = Hand::new(request, Some(sequence), Station::Running(Box::new(supervised)));
+                hand.terms = terms;
+                self.hands.push(hand);
             }
         }
+    }
+
+    /// Its program has ended, and the guest was to go down behind that.
+    fn take_up_rebooted(
+        &mut self,
+        request: RequestId,
+        (sequence, terms): (Sequence, Option<Terms>),
+        told: Acknowledgement,
+        before: BootId,
+        left: Option<Supervised>,
+    ) {
+        let station = |left: Supervised| Station::Running(Box::new(left));
+        if before == self.identity.boot_id() {
+            // Only the agent went down; the guest is still to.
+            info!(%request, "the guest is still to reboot");
+            let mut hand = Hand::new(request, Some(sequence), left.map_or(Station::Offered, station));
+            (hand.terms, hand.down) = (terms, Some((clock::now(), Box::new(told))));
+            self.hands.push(hand);
+            return;
+        }
+        let said = self.behind_reboot(told, before);
+        let _is_kept = self.keep(Some(sequence), &said);
+        self.hands.push(Hand::ended(sequence, said, left));
     }
 
     /// Nobody saw its end. What may start again begins anew, its output too; anything else is interrupted.

@@ -75,7 +75,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         }
         let now = unix_us();
         let pull = Pull { in_hand: session.in_hand().collect(), rung_us: Some(now), pulled_us: now };
-        let Some(offer) = self.next(pull).await? else { return Ok(session) };
+        let next = self.next(pull).await;
+        let Some(next) = self.or_later(next)? else {
+            self.stalled.add_pull();
+            return Ok(session);
+        };
+        let Some(offer) = next else { return Ok(session) };
         let program = small_program(&self.manager, &offer).await;
         let pushed = Push { offer: offer.clone(), program };
         self.hands.insert(offer.request, Hand::Request(Held::offered(&offer.action)));

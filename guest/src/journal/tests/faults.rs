@@ -25,7 +25,12 @@ fn confirmed(records: &[Record], end: usize) -> Vec<u8> {
     let before = records.iter().zip(ends).filter(|(_, at)| *at <= end);
     let started = before.filter_map(|(record, _)| match record {
         Record::Started(started) => u8::try_from(u64::from(started.sequence)).ok(),
-        Record::Outcome { .. } | Record::Forgotten { .. } | Record::Settled(_) => None,
+        Record::Outcome { .. }
+        | Record::Forgotten { .. }
+        | Record::Settled(_)
+        | Record::StartedReboot { .. }
+        | Record::GoesDown { .. }
+        | Record::Continued { .. } => None,
     });
     started.collect()
 }
@@ -59,8 +64,8 @@ proptest! {
         let mut damaged = bytes_of(&records);
         let (len, at) = (damaged.len(), at % damaged.len());
         damaged.iter_mut().skip(at).zip(&bytes).for_each(|(byte, with)| *byte ^= with);
-        let Some(Recovered { history, end }) = recover(&damaged) else {
-            prop_assert!(at < HEADER.len());
+        let Some(Recovered { history, end, .. }) = recover(&damaged) else {
+            prop_assert!(at < header(1).len());
             return Ok(());
         };
         prop_assert!(matches!(end, End::Damaged { .. }), "{end:?} at {at} of {len}");
@@ -73,7 +78,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_without_a_panic(tail in proptest::collection::vec(any::<u8>(), 0..4_096)) {
-        let mut bytes = HEADER.to_vec();
+        let mut bytes = header(1).to_vec();
         bytes.extend(tail);
         let recovered = recover(&bytes);
         prop_assert!(recovered.is_some());
@@ -100,11 +105,11 @@ fn a_damaged_journal_keeps_what_it_can_and_is_kept_aside() {
         decide(&Offer { request: request(77), sequence: Some(next), ..offer(1) }, journal.history()),
         Decision::Begin(_)
     ));
-    journal.started(later).unwrap();
+    journal.started(later, None).unwrap();
     let before = journal.history().clone();
     drop(journal);
     let bytes = std::fs::read(&path).unwrap();
-    let Some(Recovered { history, end: End::Whole }) = recover(&bytes) else {
+    let Some(Recovered { history, end: End::Whole, .. }) = recover(&bytes) else {
         panic!("it is not whole again")
     };
     assert_eq!(history, before);
@@ -125,13 +130,13 @@ fn a_journal_of_which_nothing_is_left_is_not_taken_for_an_empty_one() {
 fn an_outcome_that_the_disk_refuses_is_known_and_written_later() {
     let (_dir, state) = state();
     let mut journal = Journal::open(&state).unwrap();
-    journal.started(started(1)).unwrap();
+    journal.started(started(1), None).unwrap();
     let obstacle = state.root().join("journal.new");
     std::fs::create_dir(&obstacle).unwrap();
     journal.break_it(Errno::EIO);
     assert_eq!(journal.outcome(sequence(1), &acknowledgement(1)), Err(Errno::EISDIR));
     assert!(matches!(decide(&offer(1), journal.history()), Decision::Repeat(_)), "it is acknowledged again");
-    assert!(journal.started(started(2)).is_err() && begins(journal.history(), 2));
+    assert!(journal.started(started(2), None).is_err() && begins(journal.history(), 2));
     std::fs::remove_dir(&obstacle).unwrap();
     journal.tend(Tick(u64::MAX));
     drop(journal);
@@ -164,7 +169,7 @@ fn a_crash_at_each_step_of_a_compaction_leaves_the_whole_history() {
     let old = bytes_of(&script());
     let history = recover(&old).unwrap().history;
     let new = bytes_of(&history.records());
-    for written in [0, 1, HEADER.len(), new.len() / 2, new.len()] {
+    for written in [0, 1, header(1).len(), new.len() / 2, new.len()] {
         std::fs::write(&path, &old).unwrap();
         std::fs::write(path.with_extension("new"), &new[..written]).unwrap();
         let mut journal = Journal::open(&state).unwrap();
@@ -208,10 +213,10 @@ fn a_failed_sync() {
     let mut journal = Journal::open(&state).unwrap();
     let path = state.root().join("journal");
     let inode = || std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
-    journal.started(started(1)).unwrap();
+    journal.started(started(1), None).unwrap();
     let first = inode();
-    assert_eq!(journal.started(started(2)), Err(Errno::EIO));
-    journal.started(started(3)).unwrap();
+    assert_eq!(journal.started(started(2), None), Err(Errno::EIO));
+    journal.started(started(3), None).unwrap();
     assert_ne!(inode(), first, "what failed once is not trusted again");
     drop(journal);
     let journal = Journal::open(&state).unwrap();
@@ -232,12 +237,12 @@ fn whichever_sync_or_rename_of_a_compaction_fails_nothing_is_lost() {
 fn a_failed_compaction() {
     let (_dir, state) = state();
     let mut journal = Journal::open(&state).unwrap();
-    journal.started(started(1)).unwrap();
+    journal.started(started(1), None).unwrap();
     for number in 0..45_000_u64 {
         journal.forgotten(RequestId::new([9; 16]), Sequence::try_from(number + 10).unwrap()).unwrap();
     }
     // Either a file of the whole length or a failed one is left, and both are written anew.
-    journal.started(started(2)).unwrap();
+    journal.started(started(2), None).unwrap();
     let before = journal.history().clone();
     drop(journal);
     let journal = Journal::open(&state).unwrap();

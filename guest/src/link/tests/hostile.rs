@@ -111,7 +111,7 @@ fn silence_has_a_deadline_before_and_after_the_welcome() {
 fn a_frame_that_nobody_asked_for_is_a_broken_rule() {
     let mut rig = Rig::new(Script::default());
     rig.until(|rig| rig.manager.seen.pulls == 1);
-    rig.until(|rig| rig.link.is_idle());
+    rig.until(|rig| rig.link.is_working());
     rig.manager.stream.write_all(&bytes(&FromHost::Nothing)).unwrap();
     let ended = rig.try_until(|_| false).unwrap_err();
     assert!(

@@ -28,12 +28,12 @@ fn starts(file: &Path) -> usize {
 #[test]
 fn ten_thousand_rings_while_a_pull_is_out_cause_one_further_pull() {
     let mut rig = Rig::new(script([]));
-    rig.until(|rig| rig.manager.seen.pulls == 1 && rig.link.is_idle());
+    rig.until(|rig| rig.manager.seen.pulls == 1 && rig.link.is_working());
     // All of them are read before the answer to the first pull is.
     rig.manager.stream.set_nonblocking(false).unwrap();
     rig.manager.stream.write_all(&[0x07; 10_000]).unwrap();
     rig.manager.stream.set_nonblocking(true).unwrap();
-    rig.until(|rig| rig.manager.seen.pulls == 3 && rig.link.is_idle());
+    rig.until(|rig| rig.manager.seen.pulls == 3 && rig.link.is_working());
     rig.manager.ring();
     rig.until(|rig| rig.manager.seen.pulls >= 4);
     assert_eq!(rig.manager.seen.pulls, 4);
