@@ -32,6 +32,17 @@ pub fn program(name: &str) -> PathBuf {
     }
 }
 
+/// `doorbelld` or `doorbell-agent` as it speaks the protocol version before. `DOORBELL_TESTS_PREVIOUS` names a
+/// directory with older programs to test with instead.
+#[must_use]
+pub fn previous(name: &str) -> PathBuf {
+    if let Some(given) = std::env::var_os("DOORBELL_TESTS_PREVIOUS") {
+        return Path::new(&given).join(name);
+    }
+    PREVIOUS.get_or_init(|| run(Command::new(script("build")).arg("--previous").env_remove("RUSTFLAGS")));
+    root().join("target/previous").join(name)
+}
+
 /// Runs a script to its end.
 pub(crate) fn run(command: &mut Command) {
     let output = command.output().expect("a program that starts");
@@ -49,3 +60,4 @@ fn build() {
 }
 
 static BUILT: OnceLock<()> = OnceLock::new();
+static PREVIOUS: OnceLock<()> = OnceLock::new();

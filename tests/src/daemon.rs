@@ -22,6 +22,7 @@ pub struct Daemon {
     socket: PathBuf,
     log: PathBuf,
     under: Vec<String>,
+    program: Option<PathBuf>,
     process: Option<Process>,
 }
 
@@ -43,11 +44,20 @@ impl Daemon {
         daemon
     }
 
+    /// Starts another build of the manager with a fresh state.
+    #[must_use]
+    pub fn start_other(place: &Place, program: PathBuf) -> Self {
+        let mut daemon = Self::idle(place);
+        daemon.program = Some(program);
+        daemon.restart();
+        daemon
+    }
+
     /// A manager that does not run yet.
     #[must_use]
     pub fn idle(place: &Place) -> Self {
         let (state, socket, log) = (place.join("state"), place.join("d.sock"), place.join("doorbelld.log"));
-        Self { state, socket, log, under: Vec::new(), process: None }
+        Self { state, socket, log, under: Vec::new(), program: None, process: None }
     }
 
     /// Starts it, again on the same state, and waits until it answers.
@@ -78,8 +88,8 @@ impl Daemon {
     /// Starts it and does not wait.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the manager runs already");
-        let words =
-            self.under.iter().map(PathBuf::from).chain([program("doorbelld")]).chain(self.arguments());
+        let manager = self.program.clone().unwrap_or_else(|| program("doorbelld"));
+        let words = self.under.iter().map(PathBuf::from).chain([manager]).chain(self.arguments());
         let words: Vec<PathBuf> = words.collect();
         let evidence = vec![self.log.clone()];
         let process =
@@ -181,6 +191,12 @@ impl Daemon {
 
     /// Approves the key that the guest's console shows, and waits for its session.
     pub fn approve(&self, guest: &Guest) {
+        self.approve_key(guest);
+        self.await_presence(guest.name(), Presence::Connected);
+    }
+
+    /// Approves the key that the guest's console shows.
+    pub fn approve_key(&self, guest: &Guest) {
         let client = self.client();
         until("the guest's key to wait for approval", || {
             let pending = on("the pending keys", client.pending()).expect("pending keys");
@@ -188,7 +204,6 @@ impl Daemon {
         });
         let approval = Approval { fingerprint: Some(guest.fingerprint()) };
         on("the approval", client.guest(guest.name()).approve(&approval)).expect("an approval");
-        self.await_presence(guest.name(), Presence::Connected);
     }
 
     /// Waits until the guest's presence is as wanted.

@@ -2,7 +2,7 @@
 //!
 //! Called by [`crate::guest`]. Every image holds the lab's base; some hold more for the tests to look with.
 
-use crate::build::{program, root, run, script};
+use crate::build::{previous, program, root, run, script};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ use std::sync::OnceLock;
 pub enum Image {
     /// Nothing.
     Plain,
+    /// The agent of the protocol version before.
+    Previous,
     /// `ss` with the kernel module that lets it list vsock sockets, and `socat`.
     Sockets,
     /// An nftables rule set that drops every packet, loaded before the agent starts.
@@ -32,6 +34,7 @@ impl Image {
     pub fn directory(self) -> &'static Path {
         let (slot, make): (_, fn() -> PathBuf) = match self {
             Self::Plain => (&PLAIN, plain),
+            Self::Previous => (&PREVIOUS, previous_agent),
             Self::Sockets => (&SOCKETS, sockets),
             Self::DropsEverything => (&DROPS, drops_everything),
             Self::Share => (&SHARE, share),
@@ -44,6 +47,10 @@ impl Image {
 
 fn plain() -> PathBuf {
     image("plain", &[], |_| {})
+}
+
+fn previous_agent() -> PathBuf {
+    image_of(&previous("doorbell-agent"), "previous", &[], |_| {})
 }
 
 fn sockets() -> PathBuf {
@@ -90,12 +97,16 @@ fn debian13() -> PathBuf {
 }
 
 fn image(name: &str, options: &[&str], fill: impl FnOnce(&Path)) -> PathBuf {
+    image_of(&program("doorbell-agent"), name, options, fill)
+}
+
+fn image_of(agent: &Path, name: &str, options: &[&str], fill: impl FnOnce(&Path)) -> PathBuf {
     let directory = directory_of(name);
     let overlay = directory.join("overlay");
     fs::create_dir_all(&overlay).expect("a directory for the image");
     fill(&overlay);
     let mut command = Command::new(script("build-image"));
-    command.arg("--agent").arg(program("doorbell-agent")).arg("--output").arg(&directory);
+    command.arg("--agent").arg(agent).arg("--output").arg(&directory);
     run(command.arg("--overlay").arg(&overlay).args(options));
     directory
 }
@@ -154,6 +165,7 @@ mount_disk /dev/vdb /effects
 done; } &";
 static FAULTS: OnceLock<PathBuf> = OnceLock::new();
 static PLAIN: OnceLock<PathBuf> = OnceLock::new();
+static PREVIOUS: OnceLock<PathBuf> = OnceLock::new();
 static SOCKETS: OnceLock<PathBuf> = OnceLock::new();
 static DEBIAN13: OnceLock<PathBuf> = OnceLock::new();
 static DROPS: OnceLock<PathBuf> = OnceLock::new();
