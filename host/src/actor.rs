@@ -15,6 +15,13 @@ pub enum Actor {
         /// The user's name, where the host knows one.
         name: Option<String>,
     },
+    /// A user of this host, by the ownership of a file in a spool directory.
+    Spool {
+        /// The user's number.
+        uid: u32,
+        /// The user's name, where the host knows one.
+        name: Option<String>,
+    },
     /// A guest, by its key.
     Guest(GuestName),
     /// The manager itself.
@@ -24,12 +31,17 @@ pub enum Actor {
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Uid { uid, name: Some(name) } => write!(f, "uid {uid} ({})", name.escape_default()),
-            Self::Uid { uid, name: None } => write!(f, "uid {uid}"),
+            Self::Uid { uid, name } => f.write_str(&user(*uid, name.as_deref())),
+            Self::Spool { uid, name } => write!(f, "{} by spool", user(*uid, name.as_deref())),
             Self::Guest(name) => write!(f, "guest {name}"),
             Self::Manager => f.write_str("manager"),
         }
     }
+}
+
+fn user(uid: u32, name: Option<&str>) -> String {
+    let name = name.map(|name| format!(" ({})", name.escape_default()));
+    format!("uid {uid}{}", name.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -41,6 +53,8 @@ mod tests {
         let root = Actor::Uid { uid: 0, name: Some("root".into()) };
         assert_eq!(root.to_string(), "uid 0 (root)");
         assert_eq!(Actor::Uid { uid: 1000, name: None }.to_string(), "uid 1000");
+        let ci = Actor::Spool { uid: 1000, name: Some("ci".into()) };
+        assert_eq!(ci.to_string(), "uid 1000 (ci) by spool");
         assert_eq!(Actor::Guest("web-3".parse().unwrap()).to_string(), "guest web-3");
         assert_eq!(Actor::Manager.to_string(), "manager");
     }

@@ -6,7 +6,7 @@
 
 mod audit;
 mod caller;
-mod convert;
+pub(crate) mod convert;
 mod error;
 mod events;
 mod guests;

@@ -22,6 +22,8 @@ pub struct Config {
     pub vsock: VsockMode,
     /// The group that may use the API beside the manager's own user; only that user where absent.
     pub api_gid: Option<u32>,
+    /// The spool directory: files that are put there become requests; none where absent.
+    pub spool_dir: Option<PathBuf>,
 }
 
 /// Whether to listen on AF_VSOCK.
@@ -67,6 +69,7 @@ impl Default for Config {
             socket: SOCKET_DEFAULT.into(),
             vsock: VsockMode::default(),
             api_gid: None,
+            spool_dir: None,
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod registry;
 pub mod request;
 pub mod ring;
 pub mod session;
+pub mod spool;
 pub mod store;
 mod sum;
 pub mod time;

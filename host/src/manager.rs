@@ -12,12 +12,13 @@ use crate::input::Inputs;
 use crate::output::Outputs;
 use crate::programs::Programs;
 use crate::registry::Registry;
-use crate::request::is_closed;
-use crate::store::{RequestRow, Store, StoreError};
+use crate::request::{Admission, is_closed};
+use crate::spool::Spool;
+use crate::store::{AcceptRequest, RequestRow, Store, StoreError};
 use crate::trace::Histograms;
 use crate::uploads::Uploads;
-use doorbell_api::request::State;
-use doorbell_wire::ids::RequestId;
+use doorbell_api::request::{OnDisconnect, State};
+use doorbell_wire::ids::{GuestName, RequestId};
 use doorbell_wire::message::action::Input;
 use std::time::Instant;
 
@@ -46,6 +47,8 @@ pub struct Manager {
     pub events: Events,
     /// Which guests are to be met where.
     pub doors: Doors,
+    /// The spool directory, where there is one.
+    pub spool: Option<Spool>,
     /// Whether AF_VSOCK is listened on, in one line.
     pub vsock: String,
     /// When it started, milliseconds since the Unix epoch.
@@ -70,10 +73,37 @@ impl Manager {
             histograms: Histograms::default(),
             events: Events::default(),
             doors: Doors::default(),
+            spool: config.spool_dir.as_deref().map(Spool::open).transpose()?,
             vsock,
             started_at_ms: crate::time::unix_ms(),
             config,
         })
+    }
+
+    /// Accepts a request: when this returns, it survives a crash, and its guest has been rung.
+    ///
+    /// # Errors
+    /// As for [`Store::accept`].
+    pub async fn accept(
+        &self,
+        by: &Actor,
+        guest: &GuestName,
+        new: AcceptRequest,
+    ) -> Result<(Admission, RequestRow), StoreError> {
+        let (admission, row) = self.store.accept(by, guest, new).await?;
+        self.accepted(admission, &row).await;
+        Ok((admission, row))
+    }
+
+    /// What follows when a request is on disk, whichever way it came.
+    pub(crate) async fn accepted(&self, admission: Admission, row: &RequestRow) {
+        if admission == Admission::Accepted {
+            if row.on_disconnect == OnDisconnect::Kill {
+                self.clients.watch(row.id, Instant::now());
+            }
+            self.moved(row).await;
+        }
+        self.registry.ring(row.guest_id);
     }
 
     /// Tells everybody that a request has moved; of one that is over, puts away what nobody needs any longer.

@@ -159,6 +159,11 @@ impl Outputs {
             .map(Option::unwrap_or_default)
     }
 
+    /// A stream as it is on the disk; none when nothing was printed.
+    pub(crate) fn open_now(&self, request: RequestId, stream: Stream) -> io::Result<Option<File>> {
+        absent_is_none(File::open(self.path(request, stream)))
+    }
+
     /// Makes all of a request's output survive a crash; for a thread that may block.
     pub(crate) fn sync_now(&self, request: RequestId) -> io::Result<OutputKept> {
         let mut any = false;

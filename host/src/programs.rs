@@ -119,6 +119,23 @@ impl Programs {
         Ok(new)
     }
 
+    /// Keeps what a reader gives to its end; for a thread that may block. When this returns, the program survives a
+    /// crash; when it fails, nothing of it stays.
+    pub(crate) fn keep(&self, mut from: impl io::Read) -> Result<Digest, StoreError> {
+        let keep = |error| StoreError::io("keep the program", error);
+        let mut file = tempfile::Builder::new().tempfile_in(self.arriving()).map_err(keep)?;
+        let (mut sum, mut piece) = (Sha256::new(), vec![0; PIECE_LEN]);
+        loop {
+            let read = from.read(&mut piece).map_err(keep)?;
+            let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+            sum.update(bytes);
+            file.write_all(bytes).map_err(keep)?;
+        }
+        let digest = Digest::new(sum.finalize().into());
+        self.settle(&file, &digest).map_err(keep)?;
+        Ok(digest)
+    }
+
     fn prepare(&self) -> io::Result<()> {
         crate::disk::private_dir(&self.dir)?;
         let arriving = self.arriving();
@@ -208,6 +225,7 @@ fn path_in(dir: &Path, digest: &Digest) -> PathBuf {
 
 /// How long an uploader may be silent: each one holds a thread that others wait for.
 const PIECE_MAX: Duration = Duration::from_secs(30);
+const PIECE_LEN: usize = 128 * 1024;
 /// Pieces of an upload between socket and disk: bounds the memory an uploader can hold.
 const PIECES_WAITING: usize = 8;
 

@@ -14,6 +14,7 @@ mod receipts;
 mod requests;
 mod rows;
 mod sessions;
+mod spool;
 mod stages;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use rows::{
     AcceptRequest, Accepted, AddGuest, ChangeGuest, GuestRow, NextOffer, PendingRow, Place, Pull, Removed,
     RequestFilter, RequestRow, Verdict,
 };
+pub use spool::{Known, Lying, Spooling, Undelivered};
 
 use crate::config::Config;
 use crate::trouble::Trouble;

@@ -112,6 +112,9 @@ pub struct Guest {
     pub concurrency: u8,
     /// Requests that have no final state yet.
     pub open_requests: u64,
+    /// Its directories in the spool: what is put into `inbox` below it becomes a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spool: Option<String>,
     /// The directory that it shares with the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<String>,

@@ -1,6 +1,6 @@
 //! From the API's plain words to the channel's checked types: the one place where a command becomes a request.
 //!
-//! Called by the handlers. A value that passes here can be sent to a guest as it is.
+//! Called by the handlers and by the spool. A value that passes here can be sent to a guest as it is.
 
 use super::error::ApiError;
 use crate::manager::Manager;
@@ -20,7 +20,7 @@ use std::num::NonZeroU8;
 use std::path::PathBuf;
 
 /// Checks a request.
-pub(super) async fn request(manager: &Manager, new: NewRequest) -> Result<AcceptRequest, ApiError> {
+pub(crate) async fn request(manager: &Manager, new: NewRequest) -> Result<AcceptRequest, ApiError> {
     if new.timeout_ms == Some(0) {
         return Err(ApiError::invalid(
             "timeout_ms 0 would end the program before it starts; leave it out for no limit",

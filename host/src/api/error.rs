@@ -10,11 +10,21 @@ use doorbell_wire::ids::InvalidId;
 
 /// An answer that is not a success.
 #[derive(Debug)]
-pub(super) struct ApiError(ErrorBody);
+pub(crate) struct ApiError(ErrorBody);
 
 impl ApiError {
     pub(super) const fn new(code: ErrorCode, message: String) -> Self {
         Self(ErrorBody { code, message })
+    }
+
+    /// What kind of refusal it is.
+    pub(crate) const fn code(&self) -> ErrorCode {
+        self.0.code
+    }
+
+    /// In words.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {

@@ -4,6 +4,7 @@ use super::caller::Caller;
 use super::convert::{absolute, place};
 use super::error::ApiError;
 use crate::manager::Manager;
+use crate::spool::Spool;
 use crate::store::{AddGuest, ChangeGuest, GuestRow, Place, fingerprint};
 use crate::time::unix_ms;
 use axum::Json;
@@ -52,6 +53,9 @@ pub(super) async fn add(
         set_clock: new.set_clock.unwrap_or_default(),
     };
     let row = manager.store.add_guest(&caller.actor(), add).await?;
+    if let Err(error) = Spool::make(&manager, &row).await {
+        tracing::warn!(guest = %row.name, %error, "the spool directories of a guest cannot be made");
+    }
     manager.events.tell(&row.name, Change::Added);
     manager.doors.refresh();
     Ok((StatusCode::CREATED, Json(show_row(&manager, &row))))
@@ -187,6 +191,7 @@ fn show_row(manager: &Manager, row: &GuestRow) -> Guest {
         trigger: row.trigger,
         set_clock: row.set_clock,
         copy: row.copy.clone(),
+        spool: manager.spool.as_ref().map(|spool| spool.home(&row.name).display().to_string()),
     }
 }
 

@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use doorbell_api::request::{NewRequest, OnDisconnect, Request, RequestList};
+use doorbell_api::request::{NewRequest, Request, RequestList};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,18 +30,11 @@ pub(super) async fn accept(
     let Json(new) = body?;
     let name = name.parse()?;
     let request = convert::request(&manager, new).await?;
-    let (admission, row) = manager.store.accept(&caller.actor(), &name, request).await?;
+    let (admission, row) = manager.accept(&caller.actor(), &name, request).await?;
     let status = match admission {
-        Admission::Accepted => {
-            if row.on_disconnect == OnDisconnect::Kill {
-                manager.clients.watch(row.id, std::time::Instant::now());
-            }
-            manager.moved(&row).await;
-            StatusCode::CREATED
-        }
+        Admission::Accepted => StatusCode::CREATED,
         Admission::Unchanged => StatusCode::OK,
     };
-    manager.registry.ring(row.guest_id);
     Ok((status, Json(row.to_api())))
 }
 

@@ -183,7 +183,8 @@ pub(super) fn expire(work: &mut Work<'_>, row: RequestRow) -> Result<RequestRow,
     close(work, row, &why, "it was not begun before its expiry")
 }
 
-fn accept(
+/// Accepts a request in a transaction.
+pub(super) fn accept(
     work: &mut Work<'_>,
     by: &str,
     name: &GuestName,

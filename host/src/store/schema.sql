@@ -130,6 +130,21 @@ CREATE TABLE stages (
     CHECK ((guest_us IS NULL) = (error_us IS NULL))
 ) STRICT, WITHOUT ROWID;
 
+-- Requests that came through a spool directory. A row is no part of its request: as long as the file may lie in
+-- the inbox it has to be known as taken, whatever becomes of the request; it goes when nothing is left to be done.
+CREATE TABLE spooled (
+    request         BLOB PRIMARY KEY CHECK (length(request) = 16),
+    guest           BLOB NOT NULL REFERENCES guests (id),
+    -- What its entries in the outbox are called.
+    stem            TEXT NOT NULL,
+    inode           INTEGER NOT NULL,
+    -- Whether the file has gone from the inbox, so that one that looks the same is another one.
+    gone            INTEGER NOT NULL DEFAULT 0 CHECK (gone IN (0, 1)),
+    -- The state of the receipt that was put into the outbox.
+    delivered       TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX spooled_of ON spooled (guest, stem);
+
 -- The audit trail: a chain of hashes, written in the transaction of what it tells of.
 CREATE TABLE audit (
     number          INTEGER PRIMARY KEY CHECK (number >= 1),
