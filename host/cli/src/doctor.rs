@@ -9,6 +9,7 @@ mod finding;
 mod kernel;
 mod manager;
 mod sockets;
+mod spool;
 mod surroundings;
 
 use crate::context::Context;
@@ -50,6 +51,7 @@ fn examine(here: &Surroundings, manager: &Manager) -> Report {
     findings.extend(devices::look(here));
     findings.extend(manager::look(here, manager));
     findings.extend(sockets::look(here, manager));
+    findings.extend(spool::look(here, manager));
     findings.extend(clock::look(here, manager));
     let count = |verdict: Verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let (warnings, problems) = (count(Verdict::Warning), count(Verdict::Problem));

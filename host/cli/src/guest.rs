@@ -261,6 +261,9 @@ fn details(guest: &Guest) -> String {
     if let Some(qmp) = &guest.qmp {
         list.push(("qmp socket", qmp.into()));
     }
+    if let Some(spool) = &guest.spool {
+        list.push(("spool", spool.into()));
+    }
     if let Some(agent) = &guest.agent {
         list.push(("agent", format!("{}, protocol {}", agent.version, agent.protocol).into()));
         if let Some(every) = agent.polls_every_ms {

@@ -83,6 +83,7 @@ impl Host {
             trigger: Trigger::Ring,
             set_clock: false,
             copy: None,
+            spool: None,
         };
         change(&mut guest);
         self.manager.guests.push(guest);
@@ -318,4 +319,20 @@ fn what_this_user_may_do_is_asked_without_opening() {
     let here = Surroundings::at("/".into());
     assert!(here.may_use("/dev/null"));
     assert!(!here.may_use("/proc/does-not-exist"));
+}
+
+#[test]
+fn a_spool_that_is_missing_or_open_to_everybody_is_told() {
+    let mut host = host();
+    host.guest(|guest| guest.spool = Some("/var/spool/doorbell/web-3".to_owned()));
+    assert_finding(&host.trouble(), Verdict::Problem, "web-3 spool", "/web-3/inbox is not there");
+    host.write("/var/spool/doorbell/web-3/inbox/fix", "x");
+    host.write("/var/spool/doorbell/web-3/outbox/fix.receipt.json", "{}");
+    let report = host.report();
+    assert_eq!((report.problems, report.warnings), (0, 0), "{report:#?}");
+    host.mode("/var/spool/doorbell/web-3/inbox", 0o1777);
+    assert_finding(&host.trouble(), Verdict::Problem, "web-3 spool", "everybody may write");
+    host.mode("/var/spool/doorbell/web-3/inbox", 0o770);
+    host.mode("/var/spool/doorbell/web-3", 0o770);
+    assert_finding(&host.trouble(), Verdict::Problem, "web-3 spool", "others may write");
 }
