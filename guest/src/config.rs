@@ -113,7 +113,7 @@ Exit status:
   0  told to stop by a signal
   2  the command line is wrong
   3  the state directory, the key or the journal cannot be used; the last line on stderr says what to do
-  4  the kernel refused what the agent cannot do without";
+  4  the kernel refused what the agent cannot do without, or the disk its state: to start it again may help";
 
 #[cfg(test)]
 mod tests {

@@ -32,5 +32,5 @@ pub mod wait;
 
 /// Exit status: the state directory, the key or the journal cannot be used.
 pub const EXIT_STATE: u8 = 3;
-/// Exit status: the kernel refused what the agent cannot do without.
+/// Exit status: the kernel refused what the agent cannot do without, or the disk its state.
 pub const EXIT_KERNEL: u8 = 4;

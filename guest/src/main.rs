@@ -110,6 +110,14 @@ enum Fault {
 impl Fault {
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
+            // A service manager tries again what only the disk refused.
+            Self::Identity(IdentityError::State(state))
+            | Self::Journal(JournalError::State(state))
+            | Self::State(state)
+                if state.is_of_disk() =>
+            {
+                EXIT_KERNEL
+            }
             Self::Identity(_) | Self::Journal(_) | Self::State(_) => EXIT_STATE,
             Self::Signals(_) | Self::Wait(_) => EXIT_KERNEL,
         })

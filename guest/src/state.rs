@@ -4,6 +4,7 @@
 //! what others could have written in it is not trusted, so a loose mode is refused.
 
 use crate::clock::now;
+use nix::errno::Errno;
 use nix::unistd::geteuid;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -46,6 +47,16 @@ pub enum StateError {
         #[source]
         source: io::Error,
     },
+}
+
+impl StateError {
+    /// Whether the disk alone is the reason, so that another start may succeed without hands.
+    #[must_use]
+    pub fn is_of_disk(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        let errno = source.raw_os_error().map(Errno::from_raw);
+        matches!(errno, Some(Errno::EIO | Errno::ENOSPC | Errno::EROFS | Errno::EDQUOT))
+    }
 }
 
 /// A directory that this agent alone uses.

@@ -24,7 +24,6 @@ pub mod registry;
 pub mod request;
 pub mod ring;
 pub mod session;
-pub mod share;
 pub mod spool;
 pub mod store;
 mod sum;

@@ -114,14 +114,14 @@ impl Outputs {
     /// When the disk does not take it.
     pub async fn finish(&self, request: RequestId, told: OutputTotals) -> Result<OutputKept, StoreError> {
         let outputs = self.clone();
-        let sound = move || {
+        let synced = move || {
             [Stream::Stdout, Stream::Stderr]
                 .into_iter()
                 .try_for_each(|stream| outputs.sync_one(request, stream))
         };
-        crate::disk::blocking(sound).await?;
+        crate::disk::blocking(synced).await?;
         self.blocking("keep output", move |outputs| {
-            let kept = outputs.sync_now(request)?;
+            let kept = kept_as(outputs.kept(request)?);
             let digest = |stream, StreamKept { len, .. }: StreamKept, told: StreamTotal| {
                 told.digest.map(|_| outputs.digest_now(request, stream, len)).transpose()
             };
@@ -176,9 +176,7 @@ impl Outputs {
         if any {
             crate::disk::sync_dir(&self.dir)?;
         }
-        let Offsets { stdout, stderr } = self.kept(request)?;
-        let kept = |len| StreamKept { len, digest: None };
-        Ok(OutputKept { stdout: kept(stdout), stderr: kept(stderr) })
+        Ok(kept_as(self.kept(request)?))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -298,6 +296,11 @@ impl Outputs {
         };
         self.dir.join(format!("{request}.{name}"))
     }
+}
+
+fn kept_as(Offsets { stdout, stderr }: Offsets) -> OutputKept {
+    let kept = |len| StreamKept { len, digest: None };
+    OutputKept { stdout: kept(stdout), stderr: kept(stderr) }
 }
 
 fn len_of(path: &Path) -> io::Result<u64> {

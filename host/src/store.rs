@@ -18,7 +18,6 @@ mod spool;
 mod stages;
 #[cfg(test)]
 mod tests;
-mod tokens;
 mod writer;
 
 pub use error::StoreError;
@@ -28,7 +27,6 @@ pub use rows::{
     RequestFilter, RequestRow, Verdict,
 };
 pub use spool::{Known, Lying, Spooling, Undelivered};
-pub use tokens::Door;
 
 use crate::config::Config;
 use crate::trouble::Trouble;

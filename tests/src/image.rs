@@ -18,6 +18,9 @@ pub enum Image {
     Previous,
     /// `ss` with the kernel module that lets it list vsock sockets, and `socat`.
     Sockets,
+    /// `strace`, and a hook that mounts the agent's disk read-only while the file `read-only` is on it, until the NIC's
+    /// cable is out.
+    Strace,
     /// An nftables rule set that drops every packet, loaded before the agent starts.
     DropsEverything,
     /// Another kernel, which has 9p, for a guest with a share.
@@ -36,6 +39,7 @@ impl Image {
             Self::Plain => (&PLAIN, plain),
             Self::Previous => (&PREVIOUS, previous_agent),
             Self::Sockets => (&SOCKETS, sockets),
+            Self::Strace => (&STRACE, strace),
             Self::DropsEverything => (&DROPS, drops_everything),
             Self::Share => (&SHARE, share),
             Self::Faults => (&FAULTS, faults),
@@ -56,9 +60,7 @@ fn previous_agent() -> PathBuf {
 fn sockets() -> PathBuf {
     image("sockets", &[], |overlay| {
         for program in ["/usr/bin/ss", "/usr/bin/socat"] {
-            for file in std::iter::once(PathBuf::from(program)).chain(libraries(program)) {
-                copy_into(overlay, &file, &file);
-            }
+            copy_program(overlay, program);
         }
         let release = fs::read_dir(root().join("target/lab/kernel/lib/modules"))
             .expect("the lab's kernel")
@@ -69,6 +71,13 @@ fn sockets() -> PathBuf {
         // vsock_diag is loaded by name: the base's list of modules does not have it.
         copy_into(overlay, &release.join("kernel/net/vmw_vsock/vsock_diag.ko"), Path::new("/vsock_diag.ko"));
         hook(overlay, "insmod /vsock_diag.ko");
+    })
+}
+
+fn strace() -> PathBuf {
+    image("strace", &[], |overlay| {
+        copy_program(overlay, "/usr/bin/strace");
+        hook(overlay, READ_ONLY);
     })
 }
 
@@ -128,6 +137,13 @@ fn forget_ended(all: &Path) {
     }
 }
 
+/// With all that it is linked to.
+fn copy_program(overlay: &Path, program: &str) {
+    for file in std::iter::once(PathBuf::from(program)).chain(libraries(program)) {
+        copy_into(overlay, &file, &file);
+    }
+}
+
 fn libraries(program: &str) -> Vec<PathBuf> {
     let output = Command::new("ldd").arg(program).output().expect("ldd");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -148,6 +164,13 @@ fn hook(overlay: &Path, line: &str) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a hook that runs");
 }
 
+const READ_ONLY: &str = "\
+disk=/var/lib/doorbell-agent
+[ -e $disk/read-only ] || exit 0
+rm $disk/read-only && sync && mount -o remount,ro $disk
+(until [ \"$(cat /sys/class/net/eth0/carrier)\" = 0 ]; do usleep 10000; done
+mount -o remount,rw $disk && echo 'the disk takes writes' >/dev/console) </dev/null >/dev/null 2>&1 &
+";
 const DROP_EVERYTHING: &str = "\
 table inet walled {
   chain in { type filter hook input priority -300; policy drop; }
@@ -167,6 +190,7 @@ static FAULTS: OnceLock<PathBuf> = OnceLock::new();
 static PLAIN: OnceLock<PathBuf> = OnceLock::new();
 static PREVIOUS: OnceLock<PathBuf> = OnceLock::new();
 static SOCKETS: OnceLock<PathBuf> = OnceLock::new();
+static STRACE: OnceLock<PathBuf> = OnceLock::new();
 static DEBIAN13: OnceLock<PathBuf> = OnceLock::new();
 static DROPS: OnceLock<PathBuf> = OnceLock::new();
 static SHARE: OnceLock<PathBuf> = OnceLock::new();

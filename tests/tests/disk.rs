@@ -11,14 +11,20 @@
 )]
 
 use doorbell_api::error::ErrorCode;
-use doorbell_api::request::State;
-use doorbell_client::ClientError;
+use doorbell_api::request::{NewRequest, Request, State};
+use doorbell_client::{ClientError, Stream};
 use doorbell_tests::command::Doorbell;
 use doorbell_tests::daemon::{Daemon, new_request, sh};
 use doorbell_tests::disk::{Fault, SmallDisk, can_break};
-use doorbell_tests::guest::Guest;
+use doorbell_tests::guest::{Guest, Machine, await_cable};
+use doorbell_tests::image::Image;
+use doorbell_tests::lab::AGENT_PID;
 use doorbell_tests::place::Place;
 use doorbell_tests::wait::{on, until};
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 
 const GUEST: &str = "web-3";
 const SYNCS: &str = "fsync,fdatasync";
@@ -163,3 +169,216 @@ fn a_file_system_that_became_read_only_refuses_and_keeps_what_was_accepted() {
     daemon.assert_audit_intact();
     drop(daemon);
 }
+
+/// A private state directory, with whatever is mounted in it.
+fn private(at: &Path) {
+    DirBuilder::new().mode(0o700).create(at).unwrap();
+}
+
+/// A request beside what runs.
+fn urgent(daemon: &Daemon, script: &str) -> String {
+    daemon.submit_as(GUEST, NewRequest { urgent: true, ..new_request(sh(script)) }).id
+}
+
+fn await_output(daemon: &Daemon, id: &str, text: &str) {
+    until(&format!("{text:?} of request {id}"), || {
+        let output = daemon.output(id, Stream::Stdout, 0);
+        String::from_utf8_lossy(&output).contains(text).then_some(())
+    });
+}
+
+/// A query is answered, whatever the disks do.
+fn assert_answers(place: &Place, daemon: &Daemon) {
+    let links = Doorbell::new(place, daemon.socket()).run(&["link", GUEST, "ls"]).expect(0);
+    assert!(links.stdout.contains("eth0"), "{links:?}");
+}
+
+#[test]
+fn a_full_disk_of_the_manager_lets_its_guest_wait_and_goes_on() {
+    if !can_break() {
+        return;
+    }
+    let place = Place::new();
+    private(&place.join("state"));
+    let output = SmallDisk::in_memory(&place.join("state/output"), 1024);
+    let daemon = Daemon::start(&place);
+    let guest = daemon.boot(&place, GUEST, &Machine::default());
+    let long = daemon.submit(GUEST, sh("yes 0123456789abcde | head -c 4194304")).id;
+    until("the manager to tell of its disk", || {
+        refused_by_disk(&daemon)?.starts_with("keeping output is refused: no space").then_some(())
+    });
+    let beside = urgent(&daemon, "exit 0");
+    assert_eq!(daemon.finished(&beside).state, State::Succeeded, "others of this guest are served");
+    assert_answers(&place, &daemon);
+    assert_eq!(daemon.request(&long).state, State::Started);
+    output.resize(16 * 1024);
+    assert_eq!(daemon.finished(&long).state, State::Succeeded);
+    let printed = daemon.output(&long, Stream::Stdout, 0);
+    assert_eq!(printed.len(), 4_194_304);
+    assert!(printed.chunks(16).all(|line| line == b"0123456789abcde\n"), "not what was printed");
+    until("the manager to say that all is well", || refused_by_disk(&daemon).is_none().then_some(()));
+    assert_eq!(daemon.log().matches("session ended").count(), 0, "its guest was sent away");
+    a_full_disk_keeps_the_outcome_in_the_guest(&place, &daemon, &guest);
+    output_of_a_failed_sync_is_sent_again(&daemon, &guest);
+    daemon.assert_audit_intact();
+}
+
+/// The manager can store nothing at all while a program ends.
+fn a_full_disk_keeps_the_outcome_in_the_guest(place: &Place, daemon: &Daemon, guest: &Guest) {
+    let script = format!("echo up; {}; echo bye; exit 7", await_cable(false));
+    let id = daemon.submit(GUEST, sh(&script)).id;
+    await_output(daemon, &id, "up");
+    let fault = Fault::of(daemon.id(), "pwrite64", "ENOSPC");
+    guest.plug(false);
+    until("the manager to tell of its disk", || {
+        refused_by_disk(daemon)?.contains("no space to").then_some(())
+    });
+    let message = refusal(daemon);
+    assert!(message.contains("no space to write the data base"), "{message}");
+    assert_answers(place, daemon);
+    assert_eq!(daemon.request(&id).state, State::Started, "nobody says more than is on the disk");
+    fault.lift();
+    let ended = daemon.finished(&id);
+    assert_eq!((ended.state, ended.receipt.unwrap().exit_code), (State::Failed, Some(7)));
+    assert_eq!(daemon.output(&id, Stream::Stdout, 0), b"up\nbye\n");
+    assert_eq!(daemon.log().matches("session ended").count(), 0, "its guest was sent away");
+}
+
+/// What a sync did not keep is not taken for kept, by the manager or by the guest.
+fn output_of_a_failed_sync_is_sent_again(daemon: &Daemon, guest: &Guest) {
+    let script = format!("echo up; {}; echo bye; exit 7", await_cable(true));
+    let id = daemon.submit(GUEST, sh(&script)).id;
+    await_output(daemon, &id, "up");
+    let log = daemon.log().len();
+    let fault = Fault::of(daemon.id(), SYNCS, "EIO");
+    guest.plug(true);
+    daemon.await_log(log, "output that was written could not be kept; its guest is asked for it again");
+    assert_eq!(daemon.request(&id).state, State::Started);
+    fault.lift();
+    let ended = daemon.finished(&id);
+    assert_eq!((ended.state, ended.receipt.unwrap().exit_code), (State::Failed, Some(7)));
+    assert_eq!(daemon.output(&id, Stream::Stdout, 0), b"up\nbye\n");
+}
+
+/// A manager and a guest with a small disk, whose cable is plugged in.
+struct Guests {
+    daemon: Daemon,
+    guest: Guest,
+    place: Place,
+}
+
+impl Guests {
+    /// It began nothing, and says why: with this error number.
+    fn assert_refused(&self, request: &Request, errno: i32) {
+        let receipt = request.receipt.as_ref().unwrap();
+        assert!(
+            matches!(request.state, State::Refused | State::NotStarted),
+            "{:?} {receipt:?}",
+            request.state
+        );
+        assert_eq!(receipt.errno, Some(errno), "{receipt:?}");
+    }
+
+    /// What is asked for while the guest's disk takes nothing.
+    fn assert_only_reads(&self, errno: i32) {
+        let refused = urgent(&self.daemon, RAN);
+        self.assert_refused(&self.daemon.finished(&refused), errno);
+        assert_answers(&self.place, &self.daemon);
+    }
+
+    fn assert_works(&self) {
+        let id = urgent(&self.daemon, RAN);
+        let ended = self.daemon.finished(&id);
+        assert_eq!(ended.state, State::Succeeded, "{:?}", ended.receipt);
+    }
+
+    fn agent(&self) -> String {
+        let id = urgent(&self.daemon, &format!("{AGENT_PID} && echo $agent"));
+        assert_eq!(self.daemon.finished(&id).state, State::Succeeded);
+        String::from_utf8(self.daemon.output(&id, Stream::Stdout, 0)).unwrap()
+    }
+}
+
+#[test]
+fn a_guests_disk_that_takes_nothing_refuses_effects_and_goes_on_without_a_restart() {
+    let place = Place::new();
+    let daemon = Daemon::start(&place);
+    let machine = Machine { image: Image::Strace, disk_mib: Some(8), ..Machine::default() };
+    let guest = daemon.boot(&place, GUEST, &machine);
+    let guests = Guests { daemon, guest, place };
+    let agent = guests.agent();
+    full(&guests);
+    guests.assert_works();
+    failing(&guests);
+    guests.assert_works();
+    assert_eq!(guests.agent(), agent, "the agent was restarted");
+    read_only(&guests);
+    guests.assert_works();
+    // The token of the session that began on a read-only disk has come to the disk meanwhile.
+    until("the token on the guest's disk", || {
+        guests.assert_works();
+        guests.guest.console().contains("the session token is on disk").then_some(())
+    });
+    let agent = guests.agent();
+    let killed = urgent(&guests.daemon, &format!("{AGENT_PID} && kill -9 $agent"));
+    assert_eq!(guests.daemon.finished(&killed).state, State::Succeeded);
+    assert_ne!(guests.agent(), agent, "another one is not fenced");
+    let (_, effects) = guests.daemon.run_sh(GUEST, &format!("sort {EFFECTS} | uniq -d | grep ran; exit 0"));
+    assert_eq!(effects, "", "something ran twice");
+    guests.daemon.assert_audit_intact();
+}
+
+/// Its disk is full while one program runs and another one ends.
+fn full(guests: &Guests) {
+    let Guests { daemon, guest, .. } = guests;
+    let ends = urgent(daemon, "mkfifo /run/gate; echo up; read go </run/gate; exit 5");
+    await_output(daemon, &ends, "up");
+    let fills = format!(
+        "dd if=/dev/zero of={DISK}/ballast bs=4k 2>/dev/null; echo full; {}; rm {DISK}/ballast; echo bye",
+        await_cable(false)
+    );
+    let fills = daemon.submit(GUEST, sh(&fills)).id;
+    await_output(daemon, &fills, "full");
+    guests.assert_only_reads(28);
+    // There is nobody to open the gate but who runs already.
+    assert_eq!(daemon.request(&ends).state, State::Started);
+    on("the cancel", daemon.client().cancel(&ends)).unwrap();
+    assert_eq!(daemon.finished(&ends).state, State::Cancelled, "an outcome is told all the same");
+    guest.plug(false);
+    assert_eq!(daemon.finished(&fills).state, State::Succeeded);
+}
+
+/// The syncs of its agent fail.
+fn failing(guests: &Guests) {
+    let Guests { daemon, guest, .. } = guests;
+    let script = format!(
+        "{AGENT_PID} || exit 9; strace -qq -o /dev/null -e trace=fsync,fdatasync \
+         -e inject=fsync,fdatasync:error=EIO -p $agent & \
+         until grep -q \"^TracerPid:.$!\" /proc/$agent/status; do usleep 10000; done; echo on; \
+         {}; kill -INT $!; wait $!; echo off",
+        await_cable(true)
+    );
+    let traces = daemon.submit(GUEST, sh(&script)).id;
+    await_output(daemon, &traces, "on");
+    for _ in 0..2 {
+        guests.assert_only_reads(5);
+    }
+    guest.plug(true);
+    assert_eq!(daemon.finished(&traces).state, State::Succeeded);
+}
+
+/// It boots with a disk that is read-only for a while.
+fn read_only(guests: &Guests) {
+    let Guests { daemon, guest, .. } = guests;
+    let (marked, _) = daemon.run_sh(GUEST, &format!("touch {DISK}/read-only; sync"));
+    assert_eq!(marked.state, State::Succeeded);
+    guest.reset();
+    guest.await_boot(2);
+    guests.assert_only_reads(30);
+    guest.plug(false);
+    until("the disk", || guest.console().contains("the disk takes writes").then_some(()));
+}
+
+const DISK: &str = "/var/lib/doorbell-agent";
+const EFFECTS: &str = "/var/lib/doorbell-agent/effects.log";
+const RAN: &str = "echo \"ran $DOORBELL_REQUEST\" >>/var/lib/doorbell-agent/effects.log";

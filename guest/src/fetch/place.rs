@@ -188,7 +188,8 @@ fn parted(request: RequestId) -> OsString {
 /// Removes a file that may be gone already.
 fn remove(path: &Path) {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+        // On a read-only file system it is refused for what is not there too.
+        Err(error) if error.kind() != io::ErrorKind::NotFound && path.symlink_metadata().is_ok() => {
             warn!(path = %path.display(), %error, "a file that is done with cannot be removed");
         }
         Ok(()) | Err(_) => {}

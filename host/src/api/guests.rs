@@ -114,7 +114,9 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let name: GuestName = name.parse()?;
     let removed = manager.store.remove_guest(&caller.actor(), &name).await?;
-    manager.registry.close(removed.id, Reason::UNKNOWN_GUEST);
+    if let Some(bell) = manager.registry.bell(removed.id) {
+        bell.close(Reason::UNKNOWN_GUEST);
+    }
     for row in &removed.closed {
         manager.moved(row).await;
     }
@@ -161,7 +163,9 @@ fn changed(what: &str, path: Option<String>) -> Result<Option<Option<PathBuf>>, 
 
 /// The agent comes back by itself, to the new place or with the new key.
 fn end_session(manager: &Manager, row: &GuestRow) {
-    manager.registry.close(row.id, Reason::GOODBYE);
+    if let Some(bell) = manager.registry.bell(row.id) {
+        bell.close(Reason::GOODBYE);
+    }
 }
 
 fn show_row(manager: &Manager, row: &GuestRow) -> Guest {

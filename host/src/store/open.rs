@@ -33,7 +33,13 @@ pub(super) fn claim(state_dir: &Path) -> Result<Flock<File>, StoreError> {
         .open(&path)
         .map_err(unusable)?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => sign(lock).map_err(unusable),
+        Ok(mut lock) => {
+            // Who finds it taken is told less then; a full disk keeps nobody from starting.
+            if let Err(error) = sign(&mut lock) {
+                tracing::warn!(%error, "the lock of the state directory does not say who has it");
+            }
+            Ok(lock)
+        }
         Err((file, Errno::EWOULDBLOCK)) => Err(StoreError::InUse { message: in_use(state_dir, file) }),
         Err((_, errno)) => Err(StoreError::internal(format!("lock the state directory {shown}"), errno)),
     }
@@ -80,11 +86,10 @@ fn check_rights(state_dir: &Path) -> Result<(), StoreError> {
 }
 
 /// Leaves our process id for whoever finds the lock taken.
-fn sign(mut lock: Flock<File>) -> std::io::Result<Flock<File>> {
+fn sign(lock: &mut Flock<File>) -> std::io::Result<()> {
     lock.set_len(0)?;
     lock.rewind()?;
-    writeln!(&mut *lock, "{}", std::process::id())?;
-    Ok(lock)
+    writeln!(&mut **lock, "{}", std::process::id())
 }
 
 fn in_use(state_dir: &Path, mut file: File) -> String {
