@@ -9,9 +9,9 @@
 mod contents;
 
 use crate::error::{Fault, PackError};
-use crate::header::{BLOCK, Fields, ID_MAX, NAME_MAX, SIZE_MAX, flag};
+use crate::header::{BLOCK, Fields, flag};
 use crate::names::Names;
-use crate::{DEPTH_MAX, FAULTS_MAX, Kind, PIECE, Watch, pax};
+use crate::{DEPTH_MAX, FAULTS_MAX, Kind, PIECE, Watch, write};
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use std::ffi::CStr;
 use std::io::{self, Write};
@@ -169,7 +169,7 @@ impl Packer<'_> {
         if flag == flag::DIRECTORY {
             name.push(b'/');
         }
-        let mut fields = Fields {
+        let fields = Fields {
             name,
             link: link.to_vec(),
             flag,
@@ -181,17 +181,7 @@ impl Packer<'_> {
             user: self.names.user(stat.st_uid),
             group: self.names.group(stat.st_gid),
         };
-        let records = records(&fields);
-        if !records.is_empty() {
-            let size = records.len() as u64;
-            let pax =
-                Fields { name: b"pax".to_vec(), flag: flag::PAX, mode: 0o644, size, ..Fields::default() };
-            self.out.write_all(&pax.to_block()).map_err(Trouble::Write)?;
-            self.out.write_all(&records).map_err(Trouble::Write)?;
-            self.pad(size)?;
-        }
-        fields.name.truncate(NAME_MAX);
-        self.out.write_all(&fields.to_block()).map_err(Trouble::Write)
+        write::head(self.out, fields).map_err(Trouble::Write)
     }
 
     fn begin(&mut self, place: Place<'_>, stat: &Stat, kind: Kind) {
@@ -224,26 +214,6 @@ impl Place<'_> {
     fn fault(self, why: impl Into<String>) -> Trouble {
         Trouble::Fault(Fault::new(self.path, why))
     }
-}
-
-/// What of an entry does not fit its header.
-fn records(fields: &Fields) -> Vec<u8> {
-    let mut records = Vec::new();
-    if fields.name.len() > NAME_MAX {
-        pax::write(&mut records, "path", &fields.name);
-    }
-    if fields.link.len() > NAME_MAX {
-        pax::write(&mut records, "linkpath", &fields.link);
-    }
-    if fields.size > SIZE_MAX {
-        pax::write(&mut records, "size", fields.size.to_string().as_bytes());
-    }
-    for (key, number) in [("uid", fields.uid), ("gid", fields.gid)] {
-        if number > ID_MAX {
-            pax::write(&mut records, key, number.to_string().as_bytes());
-        }
-    }
-    records
 }
 
 fn same_device(directory: BorrowedFd<'_>, stat: &Stat) -> bool {

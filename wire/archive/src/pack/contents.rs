@@ -5,8 +5,8 @@
 
 use super::{Packer, Place, Trouble};
 use crate::error::Fault;
-use crate::header::{BLOCK, flag};
-use crate::{Kind, PIECE};
+use crate::header::flag;
+use crate::{Kind, PIECE, write};
 use rustix::fs::{self, FileType, OFlags, Stat};
 use std::fs::File;
 use std::io::{self, Read};
@@ -51,7 +51,7 @@ impl Packer<'_> {
             self.put(place, count)?;
             left = left.saturating_sub(count);
             if left == 0 {
-                return self.pad(size);
+                return write::pad(self.out, size).map_err(Trouble::Write);
             }
             let room = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
             let got = if told { Ok(0) } else { read(file, self.piece.get_mut(..room).unwrap_or_default()) };
@@ -79,12 +79,6 @@ impl Packer<'_> {
         }
         self.packed.len = self.packed.len.saturating_add(count);
         Ok(())
-    }
-
-    pub(super) fn pad(&mut self, size: u64) -> Result<(), Trouble> {
-        let tail = usize::try_from(size % BLOCK as u64).unwrap_or_default();
-        let padding = if tail == 0 { 0 } else { BLOCK.saturating_sub(tail) };
-        self.out.write_all([0; BLOCK].get(..padding).unwrap_or_default()).map_err(Trouble::Write)
     }
 
     /// Fills the buffer from the file's beginning; true where that is all of it.
