@@ -42,7 +42,9 @@ pub fn decide(offer: &Offer, history: &History) -> Decision {
             Decision::Interrupted
         }
         Some(_) => Decision::Begin(sequence),
-        None if history.is_settled(sequence) => Decision::Stale(sequence.into()),
+        None if history.is_settled(sequence) || history.is_recent(offer.request) => {
+            Decision::Stale(sequence.into())
+        }
         None => Decision::Begin(sequence),
     }
 }
@@ -122,6 +124,16 @@ mod tests {
             Record::Outcome { sequence: sequence(1), acknowledgement: Box::new(acknowledgement.clone()) };
         let history = history([started(1, true), end]);
         assert_eq!(decide(&offer(1, true), &history), Decision::Repeat(Box::new(acknowledgement)));
+    }
+
+    #[test]
+    fn a_name_that_was_finished_here_does_not_begin_under_another_sequence() {
+        let request = RequestId::new([5; 16]);
+        let history = history([Record::Forgotten { request, sequence: sequence(5) }]);
+        let again = Offer { sequence: Some(sequence(1 << 40)), floor: 1 << 40, ..offer(5, true) };
+        assert_eq!(decide(&again, &history), Decision::Stale(1 << 40));
+        let other = Offer { request: RequestId::new([6; 16]), ..again };
+        assert_eq!(decide(&other, &history), Decision::Begin(sequence(1 << 40)));
     }
 
     #[test]

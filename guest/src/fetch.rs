@@ -84,6 +84,16 @@ impl Fetches {
         self.0.push(staging);
     }
 
+    /// Keeps no more bytes than this: the oldest halves go, and are fetched anew if they are ever offered again.
+    pub fn shorten(&mut self, most: u64) {
+        let mut left = self.0.iter().fold(0_u64, |sum, kept| sum.saturating_add(kept.got));
+        self.0.retain(|kept| {
+            let stays = left <= most;
+            left = if stays { left } else { left.saturating_sub(kept.got) };
+            stays
+        });
+    }
+
     /// Every sequence below `floor` is settled: what is kept of those is not offered again.
     pub fn settle(&mut self, floor: u64) {
         self.0.retain(|kept| kept.sequence >= floor);

@@ -9,10 +9,12 @@
 //! - [`mod@record`] one record and its bytes
 //! - [`mod@file`] appending, durably
 //! - [`mod@recover`] what a file says after a crash or damage
-//! - [`mod@history`] what the records add up to, with the sequences that are settled in `settled`
+//! - [`mod@history`] what the records add up to, with the sequences that are settled in `settled` and the
+//!   names of the last ones in `recent`
 
 pub mod file;
 pub mod history;
+mod recent;
 pub mod record;
 pub mod recover;
 mod settled;

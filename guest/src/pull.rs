@@ -8,9 +8,11 @@
 //! - `finish` from the end of the effect to the receipt: journal, acknowledge, forget
 //! - `reboot` the guest goes down for a request, and what is told behind that
 //! - `resume` what an earlier run of the agent left
+//! - `leftovers` what a manager that does not come back leaves
 
 mod begin;
 mod finish;
+mod leftovers;
 mod reboot;
 mod resume;
 
@@ -47,6 +49,7 @@ pub struct Agent {
     hands: Vec<Hand>,
     /// The ways that have a session.
     open: Vec<Way>,
+    alone: leftovers::Alone,
     turn: usize,
     /// The ways whose session believes something in hand that was let go.
     comes_back: Vec<Way>,
@@ -89,6 +92,7 @@ impl Agent {
         let now = clock::now();
         self.journal.tend(now);
         self.identity.tend(now);
+        self.tidy(now);
         for at in 0..self.hands.len() {
             let Some(hand) = self.hands.get_mut(at) else { return };
             let Station::Running(supervised) = &mut hand.station else { continue };

@@ -28,6 +28,7 @@ pub mod users;
 mod wanted;
 mod watch;
 
+pub use directory::output_on_disk;
 pub use handle::{Sight, Supervised, find, find_all};
 pub use order::{Job, Order, OwnJob, OwnPlace};
 pub use outcome::Over;

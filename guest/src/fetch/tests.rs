@@ -208,3 +208,25 @@ fn rights_of_a_staged_archive_are_the_agents_own() {
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(guest.names(), [] as [&str; 0]);
 }
+
+#[test]
+fn halves_are_kept_up_to_a_bound_and_the_oldest_goes() {
+    let guest = Guest::new();
+    let mut fetches = Fetches::default();
+    for number in 1..=3 {
+        let bytes = vec![number; 1000];
+        let request = RequestId::new([number; 16]);
+        let name = format!("part-{number}");
+        let offered = Offer { request, ..offer(Action::Put(guest.put(&name, Form::File, &bytes)), 5) };
+        let mut staging = fetches.begin(&guest.state, &offered).unwrap().unwrap();
+        staging.add(&bytes[..400]).unwrap();
+        fetches.keep(staging);
+    }
+    fetches.shorten(1200);
+    assert_eq!(guest.names().len(), 3);
+    fetches.shorten(800);
+    assert_eq!(guest.names().len(), 2, "{:?}", guest.names());
+    assert!(fetches.0.iter().all(|kept| kept.request != RequestId::new([1; 16])));
+    fetches.shorten(0);
+    assert_eq!(guest.names(), [""; 0]);
+}

@@ -2,6 +2,7 @@
 //!
 //! Called by `recover` with the records on disk and by the journal with those it has just made durable. Pure.
 
+use super::recent::Recent;
 use super::record::{Record, Settled, Started, Terms};
 use super::settled::Ranges;
 use doorbell_wire::ids::{BootId, RequestId, Sequence};
@@ -16,6 +17,8 @@ pub struct History {
     floor: u64,
     /// What is forgotten at the floor and above: requests overtake each other.
     forgotten: Ranges,
+    /// What was finished last, by name.
+    recent: Recent,
 }
 
 /// What is known of one request.
@@ -70,6 +73,7 @@ impl History {
             }
             Record::Forgotten { request, sequence } => {
                 self.entries.remove(&request);
+                self.recent.add(request, sequence);
                 self.settle(sequence.into(), sequence.into());
             }
             Record::Settled(Settled { floor, ranges }) => {
@@ -94,6 +98,12 @@ impl History {
             self.entries.iter().map(|(request, entry)| (*request, entry.clone())).collect();
         open.sort_by_key(|(_, entry)| entry.sequence);
         open
+    }
+
+    /// Whether a request of this name has been finished here not long ago, whatever its sequence is now.
+    #[must_use]
+    pub fn is_recent(&self, request: RequestId) -> bool {
+        self.recent.contains(request)
     }
 
     /// Whether a request of this sequence must have been here before.
@@ -121,8 +131,9 @@ impl History {
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
         let settled = Settled { floor: self.floor, ranges: self.forgotten.list().collect() };
+        let recent = self.recent.list().map(|(request, sequence)| Record::Forgotten { request, sequence });
         let open = self.open().into_iter().flat_map(|(request, entry)| records_of(request, entry));
-        std::iter::once(Record::Settled(settled)).chain(open.flatten()).collect()
+        std::iter::once(Record::Settled(settled)).chain(recent).chain(open.flatten()).collect()
     }
 
     fn start(&mut self, started: Started, terms: Option<Terms>) {

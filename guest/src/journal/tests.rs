@@ -155,6 +155,7 @@ fn compaction_keeps_the_history_and_what_is_settled() {
     let journal = Journal::open(&state).unwrap();
     for number in [1, 3, 4] {
         assert!(journal.history().is_settled(sequence(number)), "{number}");
+        assert!(journal.history().is_recent(request(number)), "{number}");
     }
     assert!(!journal.history().is_settled(sequence(2)) && !journal.history().is_settled(sequence(5)));
     assert!(journal.history().entry(request(2)).is_some() && journal.history().entry(request(9)).is_some());
@@ -173,6 +174,27 @@ fn the_file_stays_short_over_many_requests() {
     assert!(path.metadata().unwrap().len() < 1024);
     drop(journal);
     assert!(Journal::open(&state).unwrap().history().is_settled(sequence(2)));
+}
+
+#[test]
+fn the_file_is_bounded_and_knows_the_last_ones_by_name_over_any_number_of_requests() {
+    let (_dir, state) = state();
+    let path = state.root().join("journal");
+    let id = |number: u64| RequestId::new(u128::from(number).to_be_bytes());
+    let forgotten =
+        |number: u64| Record::Forgotten { request: id(number), sequence: number.try_into().unwrap() };
+    let before: Vec<_> = (1..=35_000).map(forgotten).collect();
+    std::fs::write(&path, bytes_of(&before)).unwrap();
+    let mut journal = Journal::open(&state).unwrap();
+    for number in 35_001..=45_000 {
+        journal.forgotten(id(number), number.try_into().unwrap()).unwrap();
+        assert!(path.metadata().unwrap().len() <= COMPACT_LEN + 1024);
+    }
+    drop(journal);
+    let journal = Journal::open(&state).unwrap();
+    let history = journal.history();
+    assert!(history.is_recent(id(45_000)) && history.is_recent(id(41_000)) && !history.is_recent(id(40_000)));
+    assert!((1..=45_000).all(|number: u64| history.is_settled(number.try_into().unwrap())));
 }
 
 #[test]

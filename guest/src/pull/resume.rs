@@ -35,6 +35,7 @@ impl Agent {
             hands,
             open,
             comes_back,
+            alone: super::leftovers::Alone::default(),
             turn: 0,
             reboot_at: None,
             polls: None,

@@ -10,7 +10,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A request's directory.
@@ -35,6 +35,14 @@ pub(super) struct Ends {
     pub(super) commands: File,
     /// One byte for each "look again" of the supervisor; its end is the supervisor's.
     pub(super) events: File,
+}
+
+/// Bytes of the disk that the output of a request takes; what was given back as a hole does not count.
+#[must_use]
+pub fn output_on_disk(run: &Path, request: RequestId) -> u64 {
+    let path = Directory::of(run, request).path;
+    let blocks = |name| path.join(name).metadata().map_or(0, |found| found.blocks());
+    blocks(STDOUT).saturating_add(blocks(STDERR)).saturating_mul(512)
 }
 
 impl Directory {
