@@ -3,6 +3,7 @@
 //! Made by the API from peer credentials and by the sessions from a proved key; trusts its maker.
 
 use doorbell_wire::ids::GuestName;
+use nix::unistd::{Uid, User};
 use std::fmt;
 
 /// Who decided something.
@@ -26,6 +27,21 @@ pub enum Actor {
     Guest(GuestName),
     /// The manager itself.
     Manager,
+}
+
+impl Actor {
+    /// A user of this host.
+    #[must_use]
+    pub fn of_uid(uid: u32) -> Self {
+        let name = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
+        Self::Uid { uid, name }
+    }
+
+    /// Whoever runs this process.
+    #[must_use]
+    pub fn own() -> Self {
+        Self::of_uid(Uid::current().as_raw())
+    }
 }
 
 impl fmt::Display for Actor {

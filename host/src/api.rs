@@ -5,6 +5,7 @@
 //! done. The OpenAPI document is made from the handlers.
 
 mod audit;
+mod backup;
 mod caller;
 pub(crate) mod convert;
 mod error;
@@ -16,6 +17,7 @@ mod output;
 mod programs;
 mod queries;
 mod requests;
+mod retention;
 pub mod socket;
 #[cfg(test)]
 mod tests;
@@ -102,6 +104,8 @@ fn routes_and_document() -> (Router<Arc<Manager>>, utoipa::openapi::OpenApi) {
         .routes(routes!(events::watch))
         .routes(routes!(audit::list))
         .routes(routes!(audit::check))
+        .routes(routes!(retention::sweep))
+        .routes(routes!(backup::take))
         .layer(DefaultBodyLimit::max(JSON_LEN_MAX))
         .routes(routes!(programs::put))
         .routes(routes!(input::put))

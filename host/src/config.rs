@@ -3,6 +3,10 @@
 //! Read once by the daemon at start. Trusts the operator who wrote it, but refuses a key it does not know,
 //! because a misspelt key that is passed over is a setting that silently does not hold.
 
+mod keep;
+
+pub use keep::{Age, Size};
+
 use doorbell_api::SOCKET_DEFAULT;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -24,6 +28,18 @@ pub struct Config {
     pub api_gid: Option<u32>,
     /// The spool directory: files that are put there become requests; none where absent.
     pub spool_dir: Option<PathBuf>,
+    /// For how long requests that are over are kept, with their receipts.
+    pub keep_requests_for: Age,
+    /// For how long, and how much, output of requests that are over is kept.
+    pub keep_outputs_for: Age,
+    /// See above.
+    pub keep_outputs_bytes: Size,
+    /// For how long, and how much, programs and pushed files are kept that no open request names.
+    pub keep_programs_for: Age,
+    /// See above.
+    pub keep_programs_bytes: Size,
+    /// For how long the id of a request that was removed is refused when it is sent again.
+    pub keep_ids_for: Age,
 }
 
 /// Whether to listen on AF_VSOCK.
@@ -70,6 +86,12 @@ impl Default for Config {
             vsock: VsockMode::default(),
             api_gid: None,
             spool_dir: None,
+            keep_requests_for: Age::days(90),
+            keep_outputs_for: Age::days(30),
+            keep_outputs_bytes: Size::gib(32),
+            keep_programs_for: Age::days(30),
+            keep_programs_bytes: Size::gib(32),
+            keep_ids_for: Age::days(5 * 365),
         }
     }
 }
@@ -83,11 +105,26 @@ impl Config {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|error| ConfigError::Unacceptable {
+        let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Unacceptable {
             path: path.to_owned(),
             line: line_of(&text, error.span().map_or(0, |span| span.start)),
             message: error.message().replace('\n', " "),
-        })
+        })?;
+        Ok(config.with_defaults())
+    }
+
+    /// What is kept by default, where the file says so in as many words.
+    fn with_defaults(self) -> Self {
+        let default = Self::default();
+        Self {
+            keep_requests_for: self.keep_requests_for.or(default.keep_requests_for),
+            keep_outputs_for: self.keep_outputs_for.or(default.keep_outputs_for),
+            keep_outputs_bytes: self.keep_outputs_bytes.or(default.keep_outputs_bytes),
+            keep_programs_for: self.keep_programs_for.or(default.keep_programs_for),
+            keep_programs_bytes: self.keep_programs_bytes.or(default.keep_programs_bytes),
+            keep_ids_for: self.keep_ids_for.or(default.keep_ids_for),
+            ..self
+        }
     }
 
     /// The whole configuration in the form of its file.
@@ -141,6 +178,19 @@ mod tests {
             ..Config::default()
         };
         assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn what_is_kept_is_read_and_nought_is_the_default() {
+        let text =
+            "keep-requests-for = \"7d\"\nkeep-outputs-bytes = \"0\"\nkeep-programs-for = \"forever\"\n";
+        let config = with_file(text, Result::unwrap);
+        assert_eq!(config.keep_requests_for, Age::days(7));
+        assert_eq!(config.keep_outputs_bytes, Size::gib(32));
+        assert_eq!(config.keep_programs_for.ms(), None);
+        assert!(config.to_toml().unwrap().contains("keep-requests-for = \"7d\"\n"));
+        let line = refusal("vsock = \"off\"\nkeep-requests-for = \"7\"\n");
+        assert!(line.starts_with("configuration file FILE line 2: \"7\" is not valid"), "{line}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use crate::config::Config;
 use crate::manager::Manager;
-use crate::{api, listen, spool};
+use crate::{api, listen, retention, spool};
 use anyhow::ensure;
 use doorbell_wire::error::Reason;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>, ready: impl FnO
     let (stopping, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     tasks.spawn(expire(Arc::clone(&manager), stopped.clone()));
-    tasks.spawn(sweep(Arc::clone(&manager), stopped.clone()));
+    tasks.spawn(retention::serve(Arc::clone(&manager), stopped.clone()));
     tasks.spawn(spool::serve(Arc::clone(&manager), stopped.clone()));
     tasks.spawn(listen::vsock::serve(Arc::clone(&manager), vsock, stopped.clone()));
     tasks.spawn(listen::hybrid::serve(Arc::clone(&manager), stopped.clone()));
@@ -94,20 +94,5 @@ async fn expire(manager: Arc<Manager>, mut stopped: watch::Receiver<bool>) {
     }
 }
 
-/// Removes uploads that nobody goes on with.
-async fn sweep(manager: Arc<Manager>, mut stopped: watch::Receiver<bool>) {
-    let mut every = tokio::time::interval(SWEEP_EVERY);
-    loop {
-        tokio::select! {
-            _ = every.tick() => {}
-            _ = stopped.changed() => return,
-        }
-        if let Err(error) = manager.uploads.sweep().await {
-            warn!(error = error.whole(), "abandoned uploads could not be removed");
-        }
-    }
-}
-
 const EXPIRY_EVERY: Duration = Duration::from_secs(1);
-const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 const DRAIN_MAX: Duration = Duration::from_secs(5);

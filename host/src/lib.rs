@@ -7,6 +7,7 @@
 pub mod actor;
 pub mod api;
 pub mod audit;
+pub mod backup;
 pub mod clients;
 pub mod config;
 pub mod daemon;
@@ -22,6 +23,7 @@ pub mod programs;
 pub mod receipt;
 pub mod registry;
 pub mod request;
+pub mod retention;
 pub mod ring;
 pub mod session;
 pub mod spool;

@@ -3,9 +3,12 @@
 //! Started by systemd or by hand. Exit status: 0 stopped as asked, 1 it could not start or failed, 2 a bad
 //! command line or configuration.
 
+use anyhow::Context as _;
 use clap::Parser;
+use doorbelld::actor::Actor;
 use doorbelld::config::{Config, VsockMode};
 use nix::sys::stat::{Mode, umask};
+use std::fs::File;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,6 +40,12 @@ struct Arguments {
     /// Check the configuration, print it whole, and end.
     #[arg(long)]
     check: bool,
+    /// Make a state directory of a backup and end; - reads it from standard input. Usually called by `doorbell restore`.
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    restore: Option<PathBuf>,
+    /// Tell in JSON what was restored.
+    #[arg(long, requires = "restore")]
+    json: bool,
 }
 
 fn main() -> ExitCode {
@@ -49,6 +58,12 @@ fn main() -> ExitCode {
     };
     if arguments.check {
         return check(&config);
+    }
+    if let Some(backup) = &arguments.restore {
+        return match restore(backup, &config.state_dir, arguments.json) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(1, &error),
+        };
     }
     if let Err(error) = log(&arguments) {
         return fail(2, &error);
@@ -85,6 +100,20 @@ fn check(config: &Config) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(2, &error),
     }
+}
+
+fn restore(backup: &Path, state_dir: &Path, json: bool) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let shown = backup.display();
+    let archive: Box<dyn std::io::Read> = if backup == Path::new("-") {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(File::open(backup).with_context(|| format!("cannot read the backup {shown}"))?)
+    };
+    let restored = doorbelld::backup::restore::restore(archive, state_dir, &Actor::own())
+        .map_err(|error| anyhow::anyhow!("{}", error.whole()))?;
+    let text = if json { serde_json::to_string_pretty(&restored)? } else { restored.to_string() };
+    Ok(writeln!(std::io::stdout(), "{text}")?)
 }
 
 fn log(arguments: &Arguments) -> anyhow::Result<()> {

@@ -20,7 +20,9 @@ use crate::uploads::Uploads;
 use doorbell_api::request::{OnDisconnect, State};
 use doorbell_wire::ids::{GuestName, RequestId};
 use doorbell_wire::message::action::Input;
+use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::Mutex;
 
 /// What sessions, API and timers share.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub struct Manager {
     pub vsock: String,
     /// When it started, milliseconds since the Unix epoch.
     pub started_at_ms: u64,
+    /// Held by whoever removes, and by a backup, which needs what is there to stay.
+    pub housekeeping: Arc<Mutex<()>>,
 }
 
 impl Manager {
@@ -76,6 +80,7 @@ impl Manager {
             spool: config.spool_dir.as_deref().map(Spool::open).transpose()?,
             vsock,
             started_at_ms: crate::time::unix_ms(),
+            housekeeping: Arc::default(),
             config,
         })
     }
@@ -150,10 +155,20 @@ impl Manager {
         for request in self.store.killed_without_client().await? {
             self.clients.watch(request, Instant::now());
         }
+        self.remove_old_inputs().await
+    }
+
+    /// Removes the input of requests that are over; usually it is gone with their end.
+    ///
+    /// # Errors
+    /// When the store or the disk cannot be read.
+    pub async fn remove_old_inputs(&self) -> Result<(), StoreError> {
         for request in self.inputs.all().await? {
             match self.store.request(request).await {
                 Ok(row) if !is_closed(row.state) => {}
-                Ok(_) | Err(StoreError::NotFound { .. }) => self.inputs.remove(request).await,
+                Ok(_) | Err(StoreError::NotFound { .. } | StoreError::Gone { .. }) => {
+                    self.inputs.remove(request).await;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -3,6 +3,10 @@
 //! Written by a guest's session as the bytes come, read by the API and asked by the store for what is there.
 //! Trusts no offset of a guest: bytes belong at the end of the file, once.
 
+mod keep;
+
+pub use keep::Held;
+
 use crate::disk::absent_is_none;
 use crate::store::StoreError;
 use crate::sum::Sum;
@@ -44,6 +48,7 @@ pub struct Outputs {
     dir: Arc<Path>,
     // What is known of streams that grow; what is missing here is read from the disk.
     growing: Arc<Mutex<HashMap<(RequestId, Stream), Growing>>>,
+    held: keep::Holds,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +68,7 @@ impl Outputs {
         let dir = state_dir.join("output");
         crate::disk::private_dir(&dir)
             .map_err(|error| StoreError::io("make the directory of outputs", error))?;
-        Ok(Self { dir: dir.into(), growing: Arc::default() })
+        Ok(Self { dir: dir.into(), growing: Arc::default(), held: keep::Holds::default() })
     }
 
     /// How much of a request's output is there, whether or not it would survive a crash.
@@ -99,12 +104,8 @@ impl Outputs {
     /// When the disk does not take it.
     pub async fn forget(&self, request: RequestId) -> Result<(), StoreError> {
         self.let_go(request);
-        let remove = move |outputs: &Self| {
-            [Stream::Stdout, Stream::Stderr].into_iter().try_for_each(|stream| {
-                absent_is_none(std::fs::remove_file(outputs.path(request, stream))).map(|_| ())
-            })
-        };
-        self.blocking("forget the output of an earlier start", remove).await
+        self.blocking("forget the output of an earlier start", move |outputs| outputs.remove_now(request))
+            .await
     }
 
     /// Makes all of a request's output survive a crash, and says how much it is, with the digest of each

@@ -3,6 +3,10 @@
 //! Written by the API from an upload (by `uploads` where it may go on after a break), read by the sessions for a fetch. Trusts no uploader's claim: the name
 //! is made from the bytes. What rots on the disk afterwards is refused in the guest, which hashes again.
 
+mod keep;
+
+pub use keep::Stored;
+
 use crate::store::StoreError;
 use doorbell_wire::ids::Digest;
 use doorbell_wire::limits::PROGRAM_LEN_MAX;
@@ -11,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
@@ -21,6 +25,8 @@ use tokio::time::timeout;
 #[derive(Clone, Debug)]
 pub struct Programs {
     dir: Arc<Path>,
+    // Between the look whether a program is of use and its removal nobody may find it.
+    gate: Arc<Mutex<()>>,
 }
 
 impl Programs {
@@ -29,7 +35,7 @@ impl Programs {
     /// # Errors
     /// When the directory cannot be made or read.
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
-        let programs = Self { dir: dir_in(state_dir).into() };
+        let programs = Self { dir: dir_in(state_dir).into(), gate: Arc::default() };
         programs.prepare().map_err(|error| StoreError::io("make the directory of programs", error))?;
         Ok(programs)
     }

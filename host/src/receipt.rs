@@ -298,10 +298,14 @@ fn fill_refusal(receipt: &mut Receipt, link: &str, refusal: &Refusal) -> State {
     let state = State::Refused;
     match refusal {
         Refusal::Unsupported(what) => told(receipt, state, format!("this guest cannot do that: {what}")),
-        Refusal::StaleSequence(mark) => told(
+        // It did not run now. Whether it has run before is what nobody knows: least of all that it has not.
+        Refusal::StaleSequence(sequence) => told(
             receipt,
-            state,
-            format!("the guest finished everything up to sequence {mark} and has no record of this request"),
+            State::Interrupted,
+            format!(
+                "its guest has settled it before and no longer knows how it ended (sequence {sequence}): the manager was \
+                 restored from a backup since, or the guest's journal was damaged; it is not run again"
+            ),
         ),
         Refusal::StateUnwritable(errno) => failed(receipt, state, "the agent cannot write its state", *errno),
         Refusal::NoSuchLink => told(receipt, state, format!("the guest has no link {link}")),
@@ -509,6 +513,14 @@ mod tests {
                 judge(&link_down(), &ack(Outcome::Refused(refusal), Evidence::None), OutputKept::default());
             assert!(judged.receipt.detail.unwrap().contains("eth0"));
         }
+    }
+
+    #[test]
+    fn what_was_settled_before_is_not_said_to_have_been_refused() {
+        let judged = plain(Outcome::Refused(Refusal::StaleSequence(7)));
+        assert_eq!(judged.state, State::Interrupted);
+        let line = judged.receipt.detail.unwrap();
+        assert!(line.contains("settled it before") && line.contains("it is not run again"), "{line}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the files in its state directory, which only the manager's user may enter; `open` sees to that.
 
 mod audit;
+mod backup;
 mod error;
 mod guests;
 mod offers;
@@ -12,6 +13,7 @@ mod open;
 mod reader;
 mod receipts;
 mod requests;
+mod retention;
 mod rows;
 mod sessions;
 mod spool;
@@ -20,8 +22,11 @@ mod stages;
 mod tests;
 mod writer;
 
+pub use backup::Named;
+pub(crate) use backup::{examine, in_hand, take_over};
 pub use error::StoreError;
 pub use guests::fingerprint;
+pub use retention::{Batch, Due, Kept, LOOK_MAX, Retired};
 pub use rows::{
     AcceptRequest, Accepted, AddGuest, ChangeGuest, GuestRow, NextOffer, PendingRow, Place, Pull, Removed,
     RequestFilter, RequestRow, Verdict,
@@ -51,6 +56,7 @@ impl Store {
     pub fn open(config: &Config) -> Result<Self, StoreError> {
         let state_dir = config.state_dir.clone();
         let lock = open::claim(&state_dir)?;
+        open::check_whole(&state_dir)?;
         let (writing, reading) = open::connections(&state_dir)?;
         let (writes, write_jobs) = mpsc::channel(JOBS_WAITING);
         let (reads, read_jobs) = mpsc::channel(JOBS_WAITING);

@@ -1,6 +1,6 @@
 //! SHA-256 of a file that grows: hashed while its bytes pass by, so that a long one is not read back.
 //!
-//! Used by `output` and `uploads`. Trusts its caller that what is added is what the file has; what it did not
+//! Used by `output`, `uploads` and `backup`. Trusts its caller that what is added is what the file has; what it did not
 //! see, because a restart lies between, is read when the sum is asked for.
 
 use doorbell_wire::ids::Digest;
@@ -42,6 +42,33 @@ impl Sum {
             self.add(at, read);
         }
         Ok(Digest::new(self.hasher.finalize().into()))
+    }
+}
+
+/// A reader whose bytes are hashed as they pass.
+#[derive(Debug)]
+pub(crate) struct Hashing<R> {
+    inner: R,
+    hasher: Sha256,
+}
+
+impl<R> Hashing<R> {
+    /// Nothing has passed yet.
+    pub(crate) fn of(inner: R) -> Self {
+        Self { inner, hasher: Sha256::new() }
+    }
+
+    /// The sum of all that has passed, in hexadecimal digits.
+    pub(crate) fn finish(self) -> String {
+        hex::encode(self.hasher.finalize())
+    }
+}
+
+impl<R: io::Read> io::Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(buffer.get(..count).unwrap_or_default());
+        Ok(count)
     }
 }
 

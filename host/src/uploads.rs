@@ -6,6 +6,7 @@
 use crate::programs::Programs;
 use crate::store::StoreError;
 use crate::sum::Sum;
+use doorbell_api::retention::Total;
 use doorbell_wire::ids::Digest;
 use doorbell_wire::limits::FILE_LEN_MAX;
 use std::collections::HashMap;
@@ -97,13 +98,13 @@ impl Uploads {
         self.blocking(move |uploads| uploads.finish_now(&programs, id)).await
     }
 
-    /// Removes what nobody has gone on with for a day.
+    /// Removes what nobody has gone on with for a day, or only says what that takes.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub async fn sweep(&self) -> Result<(), StoreError> {
+    pub async fn sweep(&self, dry_run: bool) -> Result<Total, StoreError> {
         let before = SystemTime::now().checked_sub(ABANDONED);
-        self.blocking(move |uploads| uploads.sweep_now(before).map_err(keep)).await
+        self.blocking(move |uploads| uploads.sweep_now(before, dry_run).map_err(keep)).await
     }
 
     async fn blocking<T: Send + 'static>(
@@ -178,21 +179,24 @@ impl Uploads {
         Ok((digest, len, adopted.map_err(keep)?))
     }
 
-    fn sweep_now(&self, before: Option<SystemTime>) -> io::Result<()> {
+    fn sweep_now(&self, before: Option<SystemTime>, dry_run: bool) -> io::Result<Total> {
+        let mut total = Total::default();
         for entry in self.dir.read_dir()? {
             let entry = entry?;
             let name = entry.file_name().into_string().unwrap_or_default();
             let Ok(id) = UploadId::parse(&name) else { continue };
-            let touched = entry.metadata()?.modified()?;
+            let file = entry.metadata()?;
+            let touched = file.modified()?;
             if before.is_some_and(|before| touched < before)
                 && let Ok(_sum) = self.take(id)
             {
-                let removed = std::fs::remove_file(entry.path());
+                let removed = if dry_run { Ok(()) } else { std::fs::remove_file(entry.path()) };
                 self.give_back(id, None);
                 removed?;
+                total.add(file.len());
             }
         }
-        Ok(())
+        Ok(total)
     }
 
     fn take(&self, id: UploadId) -> Result<Sum, StoreError> {
@@ -288,9 +292,9 @@ mod tests {
     async fn what_nobody_went_on_with_is_removed_and_what_is_fresh_stays() {
         let (_dir, uploads, _programs, id) = open();
         uploads.append(id, 0, b"half").await.unwrap();
-        uploads.sweep().await.unwrap();
+        uploads.sweep(false).await.unwrap();
         assert_eq!(uploads.len(id).await.unwrap(), 4);
-        uploads.sweep_now(SystemTime::now().checked_add(Duration::from_secs(1))).unwrap();
+        uploads.sweep_now(SystemTime::now().checked_add(Duration::from_secs(1)), false).unwrap();
         assert!(matches!(uploads.len(id).await, Err(StoreError::NotFound { .. })));
     }
 

@@ -24,6 +24,8 @@ pub enum ErrorCode {
     NotFound,
     /// 409: it exists already, or is in a state that does not allow this.
     Conflict,
+    /// 410: it was there, and retention has removed it. A request is not run again.
+    Gone,
     /// 413: the body is larger than anything may be.
     TooLarge,
     /// 503: the guest is not connected, so a query cannot be answered.
@@ -45,6 +47,7 @@ impl ErrorCode {
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,
+            Self::Gone => 410,
             Self::TooLarge => 413,
             Self::Internal => 500,
             Self::NotConnected => 503,

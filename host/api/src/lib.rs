@@ -13,6 +13,7 @@ pub mod info;
 pub mod program;
 pub mod receipt;
 pub mod request;
+pub mod retention;
 pub mod trace;
 
 /// Where the daemon's socket is when nothing says otherwise.

@@ -286,6 +286,9 @@ pub struct Request {
     /// What came of it, once it has a final state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
+    /// When retention removed its output; the receipt still says what it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_removed_at_ms: Option<u64>,
 }
 
 const fn first() -> u8 {

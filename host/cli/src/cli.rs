@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::{audit, doctor, guest, link, manual, pull, push, request, run, trace, watch};
+use crate::{audit, backup, doctor, gc, guest, link, manual, pull, push, request, run, trace, watch};
 use clap::{Parser, Subcommand};
 use doorbell_client::Client;
 use doorbell_client::api::{SOCKET_DEFAULT, SOCKET_ENV};
@@ -46,6 +46,12 @@ enum Command {
     /// List and verify the audit trail
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Remove what is kept no longer, or show what that is
+    Gc(gc::GcArgs),
+    /// Make one file of the whole state of the running manager
+    Backup(backup::BackupArgs),
+    /// Make a state directory of a backup, while no manager runs on it
+    Restore(backup::RestoreArgs),
     /// Look at this host: modules, devices, sockets, permissions, and what to do about them
     Doctor(doctor::DoctorArgs),
     /// Print the completion script of a shell
@@ -67,6 +73,9 @@ impl Cli {
             Command::Watch => watch::run(&context).await,
             Command::Stations => trace::stations(&context).await,
             Command::Audit(command) => audit::run(&context, command).await,
+            Command::Gc(args) => gc::run(&context, &args).await,
+            Command::Backup(args) => backup::take(&context, &args).await,
+            Command::Restore(args) => backup::restore(&context, &args),
             Command::Doctor(args) => doctor::run(&context, args).await,
             Command::Completions(args) => manual::completions(&context, &args),
             Command::Man(args) => manual::pages(&context, &args),

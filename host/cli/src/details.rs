@@ -35,6 +35,9 @@ pub(crate) fn details(request: &Request) -> String {
     if let Some(receipt) = &request.receipt {
         receipt_facts(&mut list, request, receipt);
     }
+    if let Some(at) = request.output_removed_at_ms {
+        list.push(("output", format!("was removed on {} by retention", moment(at)).into()));
+    }
     facts(list)
 }
 

@@ -112,7 +112,10 @@ pub(crate) const HEAD: &str = "Exit status:";
 /// Every status with its meaning; help and man pages are made from it.
 pub(crate) const TABLE: [(&str, &str); 11] = [
     ("0", "done; of a request: it succeeded"),
-    ("1", "it is not so: the audit trail is broken, doctor found a problem; push, pull: not all of it came"),
+    (
+        "1",
+        "it is not so: the audit trail is broken, doctor found a problem; push, pull: not all of it came; request output: it was removed; restore: it is no whole backup",
+    ),
     ("2", "a bad command line, or input that the manager refused"),
     ("n", "run, request attach, request wait: the program's own exit status"),
     ("128+n", "run, request attach, request wait: signal n ended the program"),
@@ -176,6 +179,7 @@ mod tests {
             (ErrorCode::Forbidden, 2),
             (ErrorCode::NotFound, 2),
             (ErrorCode::Conflict, 2),
+            (ErrorCode::Gone, 2),
             (ErrorCode::TooLarge, 2),
             (ErrorCode::NotConnected, 124),
             (ErrorCode::NoAnswer, 124),

@@ -6,6 +6,7 @@ use crate::exit::Exit;
 use crate::text::plain;
 use clap::error::ErrorKind;
 use doorbell_client::ClientError;
+use doorbell_client::api::error::ErrorCode;
 use std::io::{self, Write as _};
 
 /// Why the command ended, and with which status.
@@ -13,6 +14,7 @@ use std::io::{self, Write as _};
 pub(crate) struct Failure {
     exit: Exit,
     report: Report,
+    is_gone: bool,
 }
 
 #[derive(Debug)]
@@ -27,7 +29,18 @@ enum Report {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, report: Report::Line(message.into()) }
+        Self { exit, report: Report::Line(message.into()), is_gone: false }
+    }
+
+    /// Whether retention has removed what was asked for.
+    pub(crate) const fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
+    /// Of output that was asked for: that it was removed says nothing against the command line.
+    pub(crate) fn of_output(self) -> Self {
+        let exit = if self.is_gone { Exit::NotSo } else { self.exit };
+        Self { exit, ..self }
     }
 
     /// Of a request that was accepted before the manager or our own input failed: its id must not be lost with it.
@@ -42,7 +55,7 @@ impl Failure {
     }
 
     pub(crate) const fn quiet(exit: Exit) -> Self {
-        Self { exit, report: Report::Nothing }
+        Self { exit, report: Report::Nothing, is_gone: false }
     }
 
     /// From the parser of the command line, whose texts have several lines.
@@ -50,7 +63,7 @@ impl Failure {
         if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
             let text = error.render();
             let text = if console::colors_enabled() { text.ansi().to_string() } else { text.to_string() };
-            return Self { exit: Exit::Done, report: Report::Asked(text) };
+            return Self { exit: Exit::Done, report: Report::Asked(text), is_gone: false };
         }
         if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
             return Self::new(Exit::Misused, "no command was given; see `doorbell --help`");
@@ -85,7 +98,8 @@ impl Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        Self::new(Exit::of_error(&error), describe(&error))
+        let is_gone = matches!(error, ClientError::Refused { code: ErrorCode::Gone, .. });
+        Self { is_gone, ..Self::new(Exit::of_error(&error), describe(&error)) }
     }
 }
 

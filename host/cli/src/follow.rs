@@ -124,7 +124,14 @@ async fn end(context: &Context, id: &str, from: Option<Offsets>) -> Result<Ended
         Some(from) => {
             let stdout = pass_on(context, id, Stream::Stdout, from.stdout);
             let stderr = pass_on(context, id, Stream::Stderr, from.stderr);
-            tokio::try_join!(stdout, stderr)?
+            match tokio::try_join!(stdout, stderr) {
+                // Its end is known all the same.
+                Err(failure) if failure.is_gone() => {
+                    say("its output was removed by retention").await;
+                    Default::default()
+                }
+                passed => passed?,
+            }
         }
         None => Default::default(),
     };

@@ -6,6 +6,7 @@
 
 mod attach;
 mod audit;
+mod backup;
 mod cancel;
 mod cli;
 mod context;
@@ -16,6 +17,7 @@ mod exit;
 mod failure;
 mod feed;
 mod follow;
+mod gc;
 mod guest;
 mod kept;
 mod keys;

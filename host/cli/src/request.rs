@@ -85,7 +85,8 @@ pub(crate) async fn run(context: &Context, command: RequestCommand) -> Result<Ex
         RequestCommand::Attach(args) => return attach::run(context, args).await,
         RequestCommand::Output(args) => {
             let stream = if args.stderr { Stream::Stderr } else { Stream::Stdout };
-            copy(context, &args.id, stream, args.offset, args.follow).await?;
+            let copied = copy(context, &args.id, stream, args.offset, args.follow).await;
+            copied.map_err(|failure| failure.of_output())?;
         }
         RequestCommand::Wait { id, timeout } => {
             let request = client.wait(&id, timeout).await?;

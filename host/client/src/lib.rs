@@ -46,6 +46,7 @@ mod error;
 mod events;
 mod file;
 mod guest;
+mod housekeeping;
 mod http;
 mod input;
 mod outage;
@@ -62,6 +63,7 @@ pub use doorbell_wire::limits::{FILE_LEN_MAX, INPUT_LEN_MAX, MANAGER_PORT, OUTPU
 pub use error::ClientError;
 pub use file::{Destination, FileError, Packing, Received, Receiving};
 pub use guest::GuestHandle;
+pub use housekeeping::Backup;
 pub use input::Input;
 pub use outage::RESUME_FOR;
 pub use output::Stream;

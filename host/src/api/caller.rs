@@ -32,9 +32,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Caller {
 impl Caller {
     /// Who it is in receipts and audit trail.
     pub(super) fn actor(self) -> Actor {
-        let uid = self.credentials.map_or(u32::MAX, |(uid, _)| uid);
-        let name = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
-        Actor::Uid { uid, name }
+        Actor::of_uid(self.credentials.map_or(u32::MAX, |(uid, _)| uid))
     }
 
     fn is_allowed(self, api_gid: Option<u32>) -> bool {

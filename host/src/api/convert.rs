@@ -148,7 +148,7 @@ async fn put(manager: &Manager, asked: AskedPut) -> Result<Put, ApiError> {
     if form == Form::Archive && asked.mode.is_some() {
         return Err(ApiError::invalid("permission bits of an archive stand in it; leave mode out"));
     }
-    let Some(len) = manager.programs.len(digest).await else {
+    let Some(len) = manager.programs.used(digest).await else {
         let text = format!("the manager has no file {digest}; upload it with PUT /v1/uploads/{{id}} first");
         return Err(ApiError::new(ErrorCode::NotFound, text));
     };
@@ -190,7 +190,7 @@ fn filled(what: &str, text: String) -> Result<ShortText, ApiError> {
 
 async fn program(manager: &Manager, asked: ProgramRef) -> Result<Program, ApiError> {
     let digest: Digest = asked.digest.parse()?;
-    let Some(len) = manager.programs.len(digest).await else {
+    let Some(len) = manager.programs.used(digest).await else {
         let text = format!("the manager has no program {digest}; upload it with PUT /v1/programs first");
         return Err(ApiError::new(ErrorCode::NotFound, text));
     };

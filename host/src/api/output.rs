@@ -3,7 +3,8 @@
 use super::error::ApiError;
 use crate::clients::Attached;
 use crate::manager::Manager;
-use crate::store::RequestRow;
+use crate::output::Held;
+use crate::store::{RequestRow, StoreError};
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -38,7 +39,8 @@ pub(super) struct OutputParams {
 
 /// The bytes of one stream from an offset on.
 #[utoipa::path(get, operation_id = "read-output", tag = "output", path = "/v1/requests/{id}/output", params(("id" = String, Path,), OutputParams),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 400), (status = 404)))]
+    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), (status = 400), (status = 404),
+        (status = 410, description = "retention has removed it")))]
 pub(super) async fn read(
     State(manager): State<Arc<Manager>>,
     Path(id): Path<String>,
@@ -51,10 +53,16 @@ pub(super) async fn read(
         Some(other) => return Err(ApiError::invalid(format!("stream {other:?} is not stdout or stderr"))),
     };
     let RequestRow { id: request, .. } = manager.store.find_request(&id).await?;
+    // Held before the row is looked at: the output is either gone by its word, or stays until we are done.
+    let held = manager.outputs.hold(request);
+    let row = manager.store.request(request).await?;
+    if let Some(at) = row.output_removed_at_ms {
+        return Err(StoreError::output_gone(request, at).into());
+    }
     let attached = if params.attach { manager.clients.attach(request) } else { None };
     let moved = manager.events.follow(request);
     let (offset, follow) = (params.offset, params.follow);
-    let reader = Reader { manager, request, which, offset, follow, moved, _attached: attached };
+    let reader = Reader { manager, request, which, offset, follow, moved, _attached: attached, _held: held };
     let body = Body::from_stream(stream::try_unfold(reader, Reader::next));
     Ok(([(CONTENT_TYPE, "application/octet-stream")], body).into_response())
 }
@@ -66,8 +74,9 @@ struct Reader {
     offset: u64,
     follow: bool,
     moved: watch::Receiver<()>,
-    // Gone with the stream, however that ends.
+    // Both gone with the stream, however that ends.
     _attached: Option<Attached>,
+    _held: Held,
 }
 
 impl Reader {

@@ -20,7 +20,8 @@ use utoipa::IntoParams;
 /// Accepts a request: it is on disk before the answer, and the guest is rung after.
 #[utoipa::path(post, operation_id = "accept-request", tag = "requests", path = "/v1/guests/{name}/requests", params(("name" = String, Path,)), request_body = NewRequest,
     responses((status = 201, body = Request), (status = 200, body = Request, description = "accepted before"),
-        (status = 400), (status = 404), (status = 409), (status = 507)))]
+        (status = 400), (status = 404), (status = 409),
+        (status = 410, description = "accepted before, over, and removed by retention: it is not run again"), (status = 507)))]
 pub(super) async fn accept(
     State(manager): State<Arc<Manager>>,
     caller: Caller,

@@ -4,7 +4,7 @@
 //! The check trusts nothing of the data base but its form; see `crate::audit` for what it can find.
 
 use super::receipts::SEAL;
-use super::{Store, StoreError, open, reader};
+use super::{Store, StoreError};
 use crate::actor::Actor;
 use crate::audit::{Head, Verifier};
 use doorbell_api::audit::{AuditCheck, AuditRecord};
@@ -52,8 +52,7 @@ impl Store {
     /// # Errors
     /// When the data base cannot be read.
     pub async fn audit_check(&self) -> Result<AuditCheck, StoreError> {
-        let state_dir = self.state_dir().to_owned();
-        crate::disk::blocking(move || reader::on_one_state(&open::reading(&state_dir)?, check)).await
+        self.look_aside(check).await
     }
 }
 
@@ -63,7 +62,7 @@ pub(super) fn stored_head(conn: &Connection) -> Result<Head, StoreError> {
     Ok(conn.query_row(sql, [], |row| Ok(Head { number: row.get(0)?, hash: row.get(1)? }))?)
 }
 
-fn check(conn: &Connection) -> Result<AuditCheck, StoreError> {
+pub(super) fn check(conn: &Connection) -> Result<AuditCheck, StoreError> {
     let mut verifier = Verifier::default();
     let mut rows = conn.prepare(&format!("{SELECT} ORDER BY number"))?;
     for record in rows.query_and_then([], read_record)? {

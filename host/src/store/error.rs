@@ -25,6 +25,12 @@ pub enum StoreError {
         /// What is in the way and what to do.
         message: String,
     },
+    /// It was there, and retention has removed it.
+    #[error("{message}")]
+    Gone {
+        /// What is gone and since when.
+        message: String,
+    },
     /// A value is out of its bounds.
     #[error("{message}")]
     Invalid {
@@ -77,6 +83,7 @@ impl StoreError {
         match self {
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::Conflict { .. } | Self::InUse { .. } => ErrorCode::Conflict,
+            Self::Gone { .. } => ErrorCode::Gone,
             Self::Invalid { .. } => ErrorCode::Invalid,
             Self::TooLarge { .. } => ErrorCode::TooLarge,
             Self::NoSpace { .. } | Self::Disk { .. } => ErrorCode::NoSpace,
@@ -104,6 +111,14 @@ impl StoreError {
             source = cause.source();
         }
         text
+    }
+
+    pub(crate) fn output_gone(request: impl std::fmt::Display, at_ms: u64) -> Self {
+        let at = crate::time::shown(at_ms);
+        let message = format!(
+            "the output of request {request} was removed at {at} by retention; its receipt still says what it was"
+        );
+        Self::Gone { message }
     }
 
     pub(crate) fn conflict(message: impl Into<String>) -> Self {

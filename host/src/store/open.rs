@@ -45,6 +45,18 @@ pub(super) fn claim(state_dir: &Path) -> Result<Flock<File>, StoreError> {
     }
 }
 
+/// A restore that was cut off has left a part of the state, which must not be taken for the whole.
+pub(super) fn check_whole(state_dir: &Path) -> Result<(), StoreError> {
+    if !state_dir.join(RESTORING).exists() {
+        return Ok(());
+    }
+    Err(StoreError::invalid(format!(
+        "state directory {} has a part of a backup in it, whose restore was cut off: empty the directory and restore \
+         the backup again",
+        state_dir.display()
+    )))
+}
+
 /// The writing and the reading connection, of a data base in the form this code knows.
 pub(super) fn connections(state_dir: &Path) -> Result<(Connection, Connection), StoreError> {
     let path = state_dir.join(FILE);
@@ -151,15 +163,25 @@ pub(super) fn touch(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
-    let form: usize = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let form = form_of(conn)?;
     match form {
-        FORM => Ok(()),
         0 => {
             let transaction = conn.transaction()?;
             transaction.execute_batch(SCHEMA)?;
             transaction.pragma_update(None, "user_version", FORM)?;
             Ok(transaction.commit()?)
         }
+        _ => check_form(form),
+    }
+}
+
+fn form_of(conn: &Connection) -> Result<usize, StoreError> {
+    Ok(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+fn check_form(form: usize) -> Result<(), StoreError> {
+    match form {
+        FORM => Ok(()),
         older if older < FORM => Err(StoreError::invalid(format!(
             "the data base has form {older}, which no release wrote and this daemon does not read: \
              start the daemon that wrote it, or give an empty directory with --state-dir"
@@ -170,7 +192,14 @@ fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     }
 }
 
-const FILE: &str = "doorbell.sqlite";
+/// Refuses a data base of another form without touching it.
+pub(super) fn check_form_of(conn: &Connection) -> Result<(), StoreError> {
+    check_form(form_of(conn)?)
+}
+
+pub(super) const FILE: &str = "doorbell.sqlite";
+/// Where a restore puts everything until it is whole.
+pub(super) const RESTORING: &str = "restoring";
 /// Nobody else writes; this bounds the wait for our own reader's locks.
 const BUSY: Duration = Duration::from_secs(5);
 /// The form of the data base that this code reads and writes.

@@ -172,10 +172,15 @@ fn settle(
         )?
         .execute(params![row.id.as_bytes(), text, record.number, said, amended])?;
     work.conn
-        .prepare_cached("UPDATE requests SET state = ?2 WHERE id = ?1")?
-        .execute(params![row.id.as_bytes(), word(state)])?;
+        .prepare_cached("UPDATE requests SET state = ?2, ended_at_ms = ?3, output_bytes = ?4 WHERE id = ?1")?
+        .execute(params![row.id.as_bytes(), word(state), work.now, output_bytes(&receipt)])?;
     work.when_durable(row.id, Station::Stored);
     Ok(RequestRow { state, receipt: Some(receipt), ..row })
+}
+
+/// What of a request lies on the disk from its end on.
+const fn output_bytes(receipt: &Receipt) -> u64 {
+    receipt.stdout.bytes.saturating_add(receipt.stderr.bytes)
 }
 
 /// A word on a request that has its receipt. The same word is a repetition; another one is kept, once, and told.

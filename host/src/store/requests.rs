@@ -5,6 +5,7 @@
 
 use super::guests::{by_name, random};
 use super::receipts::{Closing, close};
+use super::retention::{ended_between, refuse_ended};
 use super::stages::put;
 use super::writer::Work;
 use super::{AcceptRequest, GuestRow, RequestFilter, RequestRow, Store, StoreError};
@@ -143,7 +144,11 @@ impl Store {
 
 /// The request of this id.
 pub(super) fn by_id(conn: &Connection, id: RequestId) -> Result<RequestRow, StoreError> {
-    maybe(conn, id)?.ok_or_else(|| not_found(id.to_string()))
+    if let Some(row) = maybe(conn, id)? {
+        return Ok(row);
+    }
+    refuse_ended(conn, id)?;
+    Err(not_found(id.to_string()))
 }
 
 /// The request of this id, if there is one.
@@ -169,7 +174,8 @@ pub(super) fn many(
     let sql = format!(
         "SELECT r.id, g.name, r.guest, r.sequence, r.action, r.state, r.asked_by, r.reason, r.accepted_at_ms,
          r.expires_in_ms, r.expires_at_ms, r.timeout_ms, r.idempotent, r.cancel_asked, r.offers, r.starts,
-         c.receipt, r.urgent, r.on_disconnect, r.step, r.confirm_within_ms, r.stdout_base, r.stderr_base
+         c.receipt, r.urgent, r.on_disconnect, r.step, r.confirm_within_ms, r.stdout_base, r.stderr_base,
+         r.output_removed_at_ms
          FROM requests r JOIN guests g ON g.id = r.guest LEFT JOIN receipts c ON c.request = r.id
          WHERE {condition}"
     );
@@ -194,6 +200,9 @@ pub(super) fn accept(
     let guest = by_name(work.conn, name)?;
     if let Some(known) = new.id.map(|id| maybe(work.conn, id)).transpose()?.flatten() {
         return repeated(known, guest.id, &new).map(|row| (Admission::Unchanged, row));
+    }
+    if let Some(id) = new.id {
+        refuse_ended(work.conn, id)?;
     }
     let shown = shown(&new.action).ok_or_else(|| {
         StoreError::invalid(format!("{} only reads: send it as a query", new.action.name()))
@@ -226,6 +235,7 @@ pub(super) fn accept(
         confirm_within_ms: bounded("confirm_within", new.confirm_within_ms.unwrap_or(CONFIRM_WITHIN_MS))?,
         output_base: Offsets::default(),
         receipt: None,
+        output_removed_at_ms: None,
         action: new.action,
     };
     insert(work.conn, &row)?;
@@ -262,8 +272,8 @@ fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
         .map_err(|error| StoreError::internal("write the action", error))?;
     conn.prepare_cached(
         "INSERT INTO requests (id, guest, sequence, action, timeout_ms, expires_in_ms, expires_at_ms, idempotent,
-         reason, asked_by, accepted_at_ms, urgent, on_disconnect, confirm_within_ms, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 'queued')",
+         reason, asked_by, accepted_at_ms, urgent, on_disconnect, confirm_within_ms, payload, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 'queued')",
     )?
     .execute(params![
         row.id.as_bytes(),
@@ -279,7 +289,8 @@ fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
         row.accepted_at_ms,
         row.urgent,
         word_of(row.on_disconnect),
-        row.confirm_within_ms
+        row.confirm_within_ms,
+        row.action.payload().as_ref().map(|payload| payload.digest.as_bytes())
     ])?;
     Ok(())
 }
@@ -359,7 +370,10 @@ fn find(conn: &Connection, prefix: &str) -> Result<RequestRow, StoreError> {
     };
     let mut found = many(conn, "r.id BETWEEN ?1 AND ?2 LIMIT 2", [low.as_bytes(), high.as_bytes()])?;
     match (found.pop(), found.pop()) {
-        (None, _) => Err(not_found(prefix.to_owned())),
+        (None, _) => match ended_between(conn, low, high)? {
+            Some(ended) => Err(ended.gone()),
+            None => Err(not_found(prefix.to_owned())),
+        },
         (Some(row), None) => Ok(row),
         (Some(one), Some(other)) => Err(StoreError::conflict(format!(
             "several requests begin with {prefix}, as {other} and {one} do: give more digits",
@@ -432,6 +446,7 @@ fn read_request(row: &Row<'_>) -> Result<RequestRow, StoreError> {
         confirm_within_ms: row.get(20)?,
         output_base: Offsets { stdout: row.get(21)?, stderr: row.get(22)? },
         receipt: receipt.map(|text| serde_json::from_str(&text)).transpose().map_err(text)?,
+        output_removed_at_ms: row.get(23)?,
     })
 }
 

@@ -213,6 +213,8 @@ pub struct RequestRow {
     pub output_base: Offsets,
     /// What came of it.
     pub receipt: Option<Receipt>,
+    /// When retention removed its output.
+    pub output_removed_at_ms: Option<u64>,
 }
 
 impl RequestRow {
@@ -240,6 +242,7 @@ impl RequestRow {
             confirm_within_ms: self.confirm_within_ms,
             held: None,
             receipt: self.receipt.clone(),
+            output_removed_at_ms: self.output_removed_at_ms,
         }
     }
 }

@@ -85,6 +85,12 @@ CREATE TABLE requests (
     -- Where the output of this step begins behind that of the steps before.
     stdout_base     INTEGER NOT NULL DEFAULT 0 CHECK (stdout_base >= 0),
     stderr_base     INTEGER NOT NULL DEFAULT 0 CHECK (stderr_base >= 0),
+    -- The program or file that it names, where it names one: that stays as long as somebody may need it.
+    payload         BLOB CHECK (length(payload) = 32),
+    -- When it got its final state, how much output is on the disk since, and when retention took that away.
+    ended_at_ms     INTEGER,
+    output_bytes    INTEGER NOT NULL DEFAULT 0 CHECK (output_bytes >= 0),
+    output_removed_at_ms INTEGER,
     UNIQUE (guest, sequence),
     CHECK ((expires_in_ms IS NULL) = (expires_at_ms IS NULL))
 ) STRICT;
@@ -103,6 +109,23 @@ CREATE INDEX requests_expiring ON requests (guest, expires_at_ms)
 CREATE INDEX requests_cancelled ON requests (guest)
     WHERE cancel_asked = 1 AND state IN ('queued', 'offered', 'fetched');
 CREATE INDEX requests_due ON requests (expires_at_ms) WHERE expires_at_ms IS NOT NULL AND state = 'queued';
+
+-- What retention looks for: what has been over for long, what takes most, and who names a program.
+CREATE INDEX requests_ended ON requests (ended_at_ms) WHERE ended_at_ms IS NOT NULL;
+CREATE INDEX requests_output ON requests (ended_at_ms, output_bytes)
+    WHERE output_bytes > 0 AND output_removed_at_ms IS NULL;
+CREATE INDEX requests_payload ON requests (payload, ended_at_ms) WHERE payload IS NOT NULL;
+
+-- Requests that retention removed: their ids are refused for much longer, so that none is ever run again.
+CREATE TABLE ended (
+    id              BLOB PRIMARY KEY CHECK (length(id) = 16),
+    guest           BLOB NOT NULL REFERENCES guests (id),
+    sequence        INTEGER NOT NULL CHECK (sequence >= 1),
+    state           TEXT NOT NULL,
+    ended_at_ms     INTEGER NOT NULL,
+    removed_at_ms   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ended_removed ON ended (removed_at_ms);
 
 -- What came of a request: one row for each that has a final state.
 CREATE TABLE receipts (

@@ -33,8 +33,10 @@ pub(super) struct Work<'a> {
     pub(super) now: u64,
     /// Where programs and outputs are.
     pub(super) state_dir: &'a Path,
-    head: Head,
-    late: Vec<(RequestId, Station)>,
+    /// Where the audit trail ends with what this job has said so far.
+    pub(super) head: Head,
+    /// Stations that are reached with the end of the transaction.
+    pub(super) late: Vec<(RequestId, Station)>,
 }
 
 impl Work<'_> {
@@ -385,4 +387,4 @@ const STATEMENTS_CACHED: usize = 64;
 const INSERT_RECORD: &str =
     "INSERT INTO audit (number, at_ms, actor, event, guest, request, detail, previous, hash)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-const UPDATE_HEAD: &str = "UPDATE audit_head SET number = ?1, hash = ?2 WHERE only = 1";
+pub(super) const UPDATE_HEAD: &str = "UPDATE audit_head SET number = ?1, hash = ?2 WHERE only = 1";
