@@ -21,7 +21,7 @@ use crate::pull::{Agent, Way};
 use desk::Desk;
 use doorbell_wire::error::{Malformed, Reason};
 use doorbell_wire::ids::{Nonce, Tick};
-use doorbell_wire::limits::{LOOK_BUSY_MS, LOOK_MS_MAX};
+use doorbell_wire::limits::{LOOK_BUSY_MS, LOOK_MS_MAX, RETRY_MS_MAX};
 use doorbell_wire::message::{FromGuest, FromHost, Greeting, Welcome};
 use doorbell_wire::session::host::Host;
 use doorbell_wire::share::{self as layout, ShareError};
@@ -219,9 +219,11 @@ impl Share {
             (Phase::Asked { greeting, .. }, Fault::Refused(_)) => Some(greeting.nonce),
             _ => None,
         };
-        if matches!(self.phase, Phase::Open(_)) {
-            self.next = now();
-        }
+        self.next = match &self.phase {
+            Phase::Open(_) => now(),
+            // Whoever was refused may be approved at any time.
+            Phase::Asked { .. } | Phase::Away { .. } => self.next.min(now().after(RETRY_MS_MAX)),
+        };
         self.phase = Phase::Away { answered };
         self.tell(&crate::serve::with_source(fault), "no session through the share");
     }

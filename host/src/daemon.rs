@@ -4,7 +4,7 @@
 
 use crate::config::Config;
 use crate::manager::Manager;
-use crate::{api, listen, retention, spool};
+use crate::{api, listen, retention, share, spool};
 use anyhow::ensure;
 use doorbell_wire::error::Reason;
 use std::sync::Arc;
@@ -39,6 +39,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>, ready: impl FnO
     tasks.spawn(spool::serve(Arc::clone(&manager), stopped.clone()));
     tasks.spawn(listen::vsock::serve(Arc::clone(&manager), vsock, stopped.clone()));
     tasks.spawn(listen::hybrid::serve(Arc::clone(&manager), stopped.clone()));
+    tasks.spawn(share::serve(Arc::clone(&manager), stopped.clone()));
     tasks.spawn(api::serve(Arc::clone(&manager), api_socket, stopped));
     manager.doors.refresh();
     ready();

@@ -4,7 +4,7 @@
 //! CID or the socket's path) to say which guest it claims to be, and only the signature to say that it is.
 
 use crate::manager::Manager;
-use crate::store::{GuestRow, StoreError, Verdict, fingerprint};
+use crate::store::{Door, GuestRow, StoreError, Verdict, fingerprint};
 use doorbell_wire::error::Reason;
 use doorbell_wire::handshake::transcript;
 use doorbell_wire::ids::{Nonce, SessionToken};
@@ -26,7 +26,7 @@ pub enum Judgement {
 pub async fn judge(
     manager: &Manager,
     guest: &GuestRow,
-    met_at: &str,
+    (door, met_at): (Door, &str),
     greeting: &Greeting,
     hello: &Hello,
 ) -> Result<Judgement, StoreError> {
@@ -36,7 +36,7 @@ pub async fn judge(
     }
     let token = SessionToken::new(random()?);
     let name = &guest.name;
-    Ok(match manager.store.admit(guest.id, &hello.claims, token, met_at).await? {
+    Ok(match manager.store.admit(guest.id, &hello.claims, token, door, met_at).await? {
         Verdict::Welcome => Judgement::Welcome(token),
         Verdict::NotApproved => {
             manager.store.pend_key(guest.id, hello.claims.public_key, met_at).await?;

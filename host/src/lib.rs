@@ -26,6 +26,7 @@ pub mod request;
 pub mod retention;
 pub mod ring;
 pub mod session;
+pub mod share;
 pub mod spool;
 pub mod store;
 mod sum;

@@ -15,7 +15,7 @@ use crate::doors::Entry;
 use crate::judge::nonce;
 use crate::manager::Manager;
 use crate::ring::Bell;
-use crate::store::{GuestRow, RequestRow, StoreError};
+use crate::store::{Door, GuestRow, RequestRow, StoreError};
 use crate::time::{unix_ms, unix_us};
 use crate::trace::Clock;
 use doorbell_api::event::Change;
@@ -36,14 +36,31 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadHal
 use tokio::task::{JoinError, JoinSet};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
+/// Where a guest is met.
+#[derive(Debug)]
+pub struct Met {
+    /// In words.
+    pub at: String,
+    /// The greeting that lay in its share; none on a connection, which is greeted when it is made.
+    pub greeting: Option<Greeting>,
+}
+
 /// Serves one connection to its end.
 pub async fn serve<S>(manager: Arc<Manager>, stream: S, guest: GuestRow, met_at: String, entry: Entry)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    serve_met(manager, stream, guest, Met { at: met_at, greeting: None }, entry).await;
+}
+
+/// Serves one session to its end, wherever its guest is met.
+pub async fn serve_met<S>(manager: Arc<Manager>, stream: S, guest: GuestRow, met: Met, entry: Entry)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let span = info_span!("session", guest = %guest.name);
     let task = async {
-        match Session::new(manager, stream, guest, met_at, entry) {
+        match Session::new(manager, stream, guest, met, entry) {
             Ok(session) => session.run().await,
             Err(error) => warn!(error = error.whole(), "no session could be begun"),
         }
@@ -55,6 +72,7 @@ struct Session<S> {
     manager: Arc<Manager>,
     guest: GuestRow,
     met_at: String,
+    door: Door,
     greeting: Greeting,
     bell: Arc<Bell>,
     // Held until the guest has proved its key.
@@ -133,21 +151,18 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         manager: Arc<Manager>,
         stream: S,
         guest: GuestRow,
-        met_at: String,
+        Met { at: met_at, greeting: met }: Met,
         entry: Entry,
     ) -> Result<Self, StoreError> {
-        let greeting = Greeting {
-            version_min: VERSION_MIN,
-            version_max: VERSION_CURRENT,
-            nonce: nonce()?,
-            host_time_ms: unix_ms(),
-        };
+        let door = if met.is_some() { Door::Share } else { Door::Channel };
+        let greeting = met.map_or_else(greeting, Ok)?;
         let (reader, writer) = tokio::io::split(stream);
         let boot_before = guest.agent.as_ref().and_then(|agent| agent.boot_id.parse().ok());
         Ok(Self {
             manager,
             guest,
             met_at,
+            door,
             greeting,
             bell: Arc::default(),
             entry: Some(entry),
@@ -271,7 +286,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     /// Rings, unless the guest's hands are full: it pulls by itself when one is free again. One that only polls is
     /// never rung.
     fn ring(&mut self, session: Host) -> Result<Host, End> {
-        if session.in_hand().count() >= HANDS_MAX || self.guest.trigger == Trigger::Poll {
+        let is_never_rung = self.door == Door::Channel && self.guest.trigger == Trigger::Poll;
+        if session.in_hand().count() >= HANDS_MAX || is_never_rung {
             return Ok(session);
         }
         self.rung_us.get_or_insert_with(unix_us);
@@ -351,7 +367,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         if let Err(error) = self.manager.store.seen(self.guest.id, unix_ms()).await {
             warn!(error = error.whole(), "the time the guest was last seen could not be stored");
         }
-        if self.manager.registry.leave(self.guest.id, &self.bell) {
+        if self.manager.registry.leave(self.guest.id, self.door, &self.bell) {
             self.manager.events.presence(&self.guest.name, Presence::Gone, Some(end.to_string()));
         }
     }
@@ -359,6 +375,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     fn now(&self) -> Tick {
         Tick(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
+}
+
+/// What the next hello has to answer.
+///
+/// # Errors
+/// [`StoreError`] when there are no random bytes.
+pub(crate) fn greeting() -> Result<Greeting, StoreError> {
+    let (version_min, version_max, host_time_ms) = (VERSION_MIN, VERSION_CURRENT, unix_ms());
+    Ok(Greeting { version_min, version_max, nonce: nonce()?, host_time_ms })
 }
 
 /// Bytes read at once: two chunks, so that a deadline or a bell is served between.

@@ -20,6 +20,7 @@ mod spool;
 mod stages;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod writer;
 
 pub use backup::Named;
@@ -32,6 +33,7 @@ pub use rows::{
     RequestFilter, RequestRow, Verdict,
 };
 pub use spool::{Known, Lying, Spooling, Undelivered};
+pub use tokens::Door;
 
 use crate::config::Config;
 use crate::trouble::Trouble;

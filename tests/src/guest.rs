@@ -199,6 +199,16 @@ impl Guest {
         self.monitor("\"system_reset\"");
     }
 
+    /// Stops its processors; nothing in it goes on.
+    pub fn pause(&self) {
+        self.monitor("\"stop\"");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.monitor("\"cont\"");
+    }
+
     /// Plugs the NIC's cable in or out: what a program in the guest can wait for without the channel.
     pub fn plug(&self, carrier: bool) {
         self.monitor(&format!("\"set_link\",\"arguments\":{{\"name\":\"nic0\",\"up\":{carrier}}}"));

@@ -67,6 +67,12 @@ impl Identity {
         Hello { claims, proof: Signature::new(self.key.sign(&said).to_bytes()) }
     }
 
+    /// The key's signature over these bytes.
+    #[must_use]
+    pub fn sign(&self, bytes: &[u8]) -> Signature {
+        Signature::new(self.key.sign(bytes).to_bytes())
+    }
+
     /// The answer of an honest guest to a greeting.
     #[must_use]
     pub fn hello(&self, greeting: &Greeting) -> Hello {

@@ -32,6 +32,8 @@ pub(super) struct Desk {
     pub(super) hands: BTreeMap<RequestId, Held>,
     /// Prompts that wait for the agent's pull.
     pub(super) waiting: BTreeSet<(u64, RequestId)>,
+    /// Prompts that do not hold what their names say.
+    pub(super) bad: BTreeSet<(u64, RequestId)>,
     /// Requests that are over; their prompts may still be seen.
     pub(super) settled: BTreeSet<RequestId>,
     /// What the agent wrote as its beat, and when.
@@ -64,6 +66,7 @@ impl Desk {
             files,
             hands: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            bad: BTreeSet::new(),
             settled: BTreeSet::new(),
             beat: None,
             moved: Tick(0),
@@ -233,7 +236,7 @@ impl Desk {
             return Ok(Some(offer));
         }
         warn!(name, "a prompt does not hold what its name says");
-        self.settled.insert(request);
+        self.bad.insert((sequence, request));
         Ok(None)
     }
 

@@ -107,6 +107,14 @@ pub(super) fn place(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     at("write", path, written())
 }
 
+/// Removes a file, if it is there.
+pub(super) fn remove(path: &Path) -> Result<(), Fault> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => at("remove", path, removed),
+    }
+}
+
 /// Writes bytes of a file that grows, where they belong.
 pub(super) fn write_at(path: &Path, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
     let written = || {

@@ -5,7 +5,7 @@
 
 use super::Fault;
 use super::desk::Desk;
-use super::files::{names, place, read};
+use super::files::{names, place, read, remove};
 use doorbell_wire::ids::{RequestId, Tick};
 use doorbell_wire::limits::BEAT_MS;
 use doorbell_wire::message::{FromGuest, FromHost};
@@ -27,13 +27,16 @@ impl Desk {
             }
             if desk.waiting.is_empty() || !host.is_open() { Ok(host) } else { Ok(host.ring()?) }
         })?;
-        self.settled.retain(|settled| names.iter().any(|name| name.contains(&settled.to_string())));
+        // Once the manager has taken its last word back, it may offer the request again: its next step.
+        self.settled.retain(|settled| names.contains(&Of::Noted.name(*settled)));
         Ok(())
     }
 
     fn found(&mut self, host: Host, name: &str, now: Tick) -> Result<Host, Fault> {
         if let Some((sequence, request)) = read_prompt(name) {
-            let is_known = host.state_of(request).is_some() || self.settled.contains(&request);
+            let is_known = host.state_of(request).is_some()
+                || self.settled.contains(&request)
+                || self.bad.contains(&(sequence, request));
             if !is_known && self.waiting.insert((sequence, request)) {
                 self.moved = now;
             }
@@ -56,6 +59,9 @@ impl Desk {
                 self.hands.remove(&request);
                 self.settled.insert(request);
                 self.moved = now;
+                for of in [Of::Progress, Of::Stdout, Of::Stderr, Of::Ack] {
+                    remove(&self.files.to.join(of.name(request)))?;
+                }
                 Ok(host.noted(request)?)
             }
             (Of::Stored, Some(_)) => {

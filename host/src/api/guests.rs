@@ -114,9 +114,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let name: GuestName = name.parse()?;
     let removed = manager.store.remove_guest(&caller.actor(), &name).await?;
-    if let Some(bell) = manager.registry.bell(removed.id) {
-        bell.close(Reason::UNKNOWN_GUEST);
-    }
+    manager.registry.close(removed.id, Reason::UNKNOWN_GUEST);
     for row in &removed.closed {
         manager.moved(row).await;
     }
@@ -163,9 +161,7 @@ fn changed(what: &str, path: Option<String>) -> Result<Option<Option<PathBuf>>, 
 
 /// The agent comes back by itself, to the new place or with the new key.
 fn end_session(manager: &Manager, row: &GuestRow) {
-    if let Some(bell) = manager.registry.bell(row.id) {
-        bell.close(Reason::GOODBYE);
-    }
+    manager.registry.close(row.id, Reason::GOODBYE);
 }
 
 fn show_row(manager: &Manager, row: &GuestRow) -> Guest {

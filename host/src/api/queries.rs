@@ -28,7 +28,7 @@ pub(super) async fn ask(
 ) -> Result<Json<Answer>, ApiError> {
     let Json(new) = body?;
     let guest = manager.store.guest(&name.parse()?).await?;
-    let Some(bell) = manager.registry.bell(guest.id) else {
+    let Some(bell) = manager.registry.fastest(guest.id) else {
         let text = format!("guest {name} is not connected; see: doorbell guest show {name}");
         return Err(ApiError::new(ErrorCode::NotConnected, text));
     };

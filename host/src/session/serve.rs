@@ -9,7 +9,7 @@ use crate::judge::{Judgement, judge, random};
 use crate::manager::Manager;
 use crate::request::{is_closed, reached};
 use crate::ring::Query;
-use crate::store::{Pull, RequestRow};
+use crate::store::{Door, Pull, RequestRow};
 use crate::time::unix_us;
 use crate::trace::{Clock, Stamp, station_of};
 use doorbell_api::event::Change;
@@ -31,7 +31,8 @@ use tracing::{info, warn};
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     pub(super) async fn judge(&mut self, session: Host, hello: &Hello) -> Result<Host, End> {
-        let judgement = judge(&self.manager, &self.guest, &self.met_at, &self.greeting, hello).await?;
+        let judgement =
+            judge(&self.manager, &self.guest, (self.door, &self.met_at), &self.greeting, hello).await?;
         let token = match judgement {
             Judgement::Welcome(token) => token,
             Judgement::Refuse(reason, text) => {
@@ -39,11 +40,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
                 return Err(End::Refused(reason, text));
             }
         };
-        self.align(&hello.claims);
+        // A hello in a share may have waited there: its clock was read nobody knows when.
+        if self.door == Door::Channel {
+            self.align(&hello.claims);
+        }
         self.entry = None;
         self.entered = true;
         self.token = Some(token);
-        if let Some(older) = self.manager.registry.enter(self.guest.id, Arc::clone(&self.bell)) {
+        if let Some(older) = self.manager.registry.enter(self.guest.id, self.door, Arc::clone(&self.bell)) {
             // What the older one still reads and stores would be taken for this one's.
             let ended = tokio::time::timeout(OLDER_MAX, older.ended()).await;
             ended.map_err(|_| End::Fault("an older session of this guest does not end".into()))?;
@@ -54,7 +58,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         self.pushes = self.guest.trigger == Trigger::Push
             && hello.claims.capabilities.contains(Capabilities::PUSH)
             && session.version() >= Kind::Push.since();
-        let sets_clock = self.guest.set_clock && hello.claims.capabilities.contains(Capabilities::CLOCK);
+        let sets_clock = self.guest.set_clock
+            && self.door == Door::Channel
+            && hello.claims.capabilities.contains(Capabilities::CLOCK);
         let welcome = Welcome { token, host_time_ms: crate::time::unix_ms() };
         let session = session.welcome(welcome)?;
         // The agent keeps the token first; what it asks for comes behind a clock that is right.
@@ -108,6 +114,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             Some(&self.bell).filter(|_| takes_query(&self.hands)).and_then(|bell| bell.take_query())
         {
             return self.offer_query(session, query);
+        }
+        // What is durable goes through the share, where there is one.
+        if self.door == Door::Channel && self.guest.share.is_some() {
+            return Ok(session.nothing()?);
         }
         let pull = Pull { in_hand: session.in_hand().collect(), rung_us, pulled_us };
         let next = if confirmed {
@@ -209,7 +219,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     /// An operator who moves or removes a guest ends the session that is entered: one that enters behind
     /// that has to see it by itself.
     async fn check_place(&mut self) -> Result<(), End> {
-        let found = self.manager.store.guest_at(&self.guest.place).await?;
+        let found = match self.door {
+            Door::Channel => self.manager.store.guest_at(&self.guest.place).await?,
+            Door::Share => self.manager.store.guest_sharing(self.guest.share.clone()).await?,
+        };
         if found.is_some_and(|found| found.id == self.guest.id) {
             return Ok(());
         }
@@ -247,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     /// The guest's first frame behind the welcome shows that it has the token on disk.
     async fn confirm(&mut self) -> Result<(), End> {
         if let Some(token) = self.token {
-            self.manager.store.confirm(self.guest.id, token).await?;
+            self.manager.store.confirm(self.guest.id, self.door, token).await?;
             self.token = None;
         }
         Ok(())

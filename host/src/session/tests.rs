@@ -473,7 +473,7 @@ async fn a_cancel_of_what_is_in_no_hand_is_settled_by_the_next_pull() {
 async fn a_session_is_open_only_after_the_last_step_of_the_one_before() {
     let bench = Bench::new().await;
     let older = Arc::new(Bell::default());
-    assert!(bench.manager.registry.enter(bench.guest.id, Arc::clone(&older)).is_none());
+    assert!(bench.manager.registry.enter(bench.guest.id, Door::Channel, Arc::clone(&older)).is_none());
     let mut peer = bench.dial(None).await;
     assert_eq!(older.rung().await.close, Some(Reason::SUPERSEDED));
     let early = tokio::time::timeout(Duration::from_millis(100), peer.hear()).await;

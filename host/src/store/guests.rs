@@ -85,6 +85,31 @@ impl Store {
         .await
     }
 
+    /// The guest that shares this directory, if there is one.
+    ///
+    /// # Errors
+    /// When the data base cannot be read.
+    pub async fn guest_sharing(&self, share: Option<PathBuf>) -> Result<Option<GuestRow>, StoreError> {
+        let share = share.map(|path| path.to_string_lossy().into_owned());
+        self.read(move |conn| {
+            let mut rows = conn.prepare_cached(&select("g.share = ?1"))?;
+            rows.query_and_then([share], read_guest)?.next().transpose()
+        })
+        .await
+    }
+
+    /// All guests that share a directory.
+    ///
+    /// # Errors
+    /// When the data base cannot be read.
+    pub async fn guests_with_share(&self) -> Result<Vec<GuestRow>, StoreError> {
+        self.read(|conn| {
+            let mut rows = conn.prepare_cached(&select("g.share IS NOT NULL"))?;
+            rows.query_and_then([], read_guest)?.collect()
+        })
+        .await
+    }
+
     /// How many guests there are.
     ///
     /// # Errors

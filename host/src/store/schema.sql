@@ -53,6 +53,13 @@ CREATE UNIQUE INDEX guests_hybrid_socket ON guests (hybrid_socket) WHERE removed
 CREATE UNIQUE INDEX guests_share ON guests (share) WHERE removed_at_ms IS NULL AND share IS NOT NULL;
 CREATE UNIQUE INDEX guests_public_key ON guests (public_key) WHERE removed_at_ms IS NULL;
 
+-- The same for what a guest presents in its share: no row before any token was issued since the last approval.
+CREATE TABLE share_tokens (
+    guest           BLOB PRIMARY KEY REFERENCES guests (id),
+    current         BLOB CHECK (length(current) = 32),
+    next            BLOB CHECK (length(next) = 32)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE requests (
     -- The order of acceptance over all guests.
     number          INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -4,6 +4,7 @@
 //! Trusts that the bearer holds the key; whether it is the guest, a copy of it or a rewound one is decided here.
 
 use super::guests::{by_id, by_name, check_key_free, continue_sequences, fingerprint};
+use super::tokens::{Door, Tokens};
 use super::writer::Work;
 use super::{GuestRow, PendingRow, Store, StoreError, Verdict};
 use crate::actor::Actor;
@@ -73,10 +74,11 @@ impl Store {
         guest: GuestId,
         claims: &Claims,
         fresh: SessionToken,
+        door: Door,
         met_at: &str,
     ) -> Result<Verdict, StoreError> {
         let (claims, met_at) = (claims.clone(), met_at.to_owned());
-        self.write(move |work| admit(work, guest, &claims, &fresh, &met_at)).await
+        self.write(move |work| admit(work, guest, &claims, &fresh, (door, &met_at))).await
     }
 
     /// Notes what the agent of an open session says of its polls; `None` is that it keeps its connection.
@@ -101,8 +103,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when a later welcome or an approval replaced the token: this session is over.
-    pub async fn confirm(&self, guest: GuestId, token: SessionToken) -> Result<(), StoreError> {
-        self.write(move |work| confirm(work, guest, &token)).await
+    pub async fn confirm(&self, guest: GuestId, door: Door, token: SessionToken) -> Result<(), StoreError> {
+        self.write(move |work| confirm(work, guest, door, &token)).await
     }
 
     /// When the guest was last heard of.
@@ -119,31 +121,6 @@ impl Store {
             by_id(work.conn, guest).map(drop)
         })
         .await
-    }
-}
-
-/// What the guest has to present, as hashes.
-struct Tokens {
-    current: Option<[u8; 32]>,
-    next: Option<[u8; 32]>,
-    issued: bool,
-}
-
-impl Tokens {
-    fn read(work: &Work<'_>, guest: GuestId) -> Result<Self, StoreError> {
-        let sql = "SELECT token_current, token_next, token_issued FROM guests WHERE id = ?1";
-        Ok(work.conn.prepare_cached(sql)?.query_row([guest.as_bytes()], |row| {
-            Ok(Self { current: row.get(0)?, next: row.get(1)?, issued: row.get(2)? })
-        })?)
-    }
-
-    /// What counts as current after a hello that presents `presented`; `None` when that is stale.
-    ///
-    /// The one given last is fine, and so is the one before: the guest went down between the welcome and its
-    /// own write. Before any was given, whatever the guest has left from earlier is where it starts.
-    fn accept(&self, presented: Option<[u8; 32]>) -> Option<Option<[u8; 32]>> {
-        let unconfirmed = self.next.is_some() && presented == self.next;
-        (!self.issued || unconfirmed || presented == self.current).then_some(presented)
     }
 }
 
@@ -185,6 +162,7 @@ fn approve(
              WHERE id = ?1",
         )?
         .execute(params![guest.id.as_bytes(), key.as_bytes()])?;
+    Tokens::forget(work, guest.id)?;
     if guest.key != Some(key) {
         continue_sequences(work.conn, guest.id, &key)?;
     }
@@ -232,16 +210,19 @@ fn admit(
     guest: GuestId,
     claims: &Claims,
     fresh: &SessionToken,
-    met_at: &str,
+    (door, met_at): (Door, &str),
 ) -> Result<Verdict, StoreError> {
     let row = by_id(work.conn, guest)?;
     let verdict = match row.key {
         None => Verdict::NotApproved,
         Some(key) if key != claims.public_key => Verdict::WrongKey,
         Some(_) => {
-            let tokens = Tokens::read(work, guest)?;
+            let tokens = Tokens::read(work, guest, door)?;
             match tokens.accept(claims.token.as_ref().map(hash)) {
-                Some(current) => return welcome(work, &row, claims, current, fresh),
+                Some(current) => {
+                    Tokens::issue(work, guest, door, current, hash(fresh))?;
+                    return welcome(work, &row, claims);
+                }
                 None => return fence(work, &row, claims, met_at),
             }
         }
@@ -249,13 +230,7 @@ fn admit(
     refuse(work, &row, &claims.public_key, verdict)
 }
 
-fn welcome(
-    work: &mut Work<'_>,
-    guest: &GuestRow,
-    claims: &Claims,
-    current: Option<[u8; 32]>,
-    fresh: &SessionToken,
-) -> Result<Verdict, StoreError> {
+fn welcome(work: &mut Work<'_>, guest: &GuestRow, claims: &Claims) -> Result<Verdict, StoreError> {
     let agent = AgentInfo {
         version: claims.agent.to_string(),
         protocol: claims.version,
@@ -283,10 +258,10 @@ fn welcome(
     };
     work.conn
         .prepare_cached(
-            "UPDATE guests SET token_current = ?2, token_next = ?3, token_issued = 1, refused_key = NULL,
-             agent = ?4, last_seen_ms = ?5, next_sequence = max(next_sequence, ?6) WHERE id = ?1",
+            "UPDATE guests SET refused_key = NULL, agent = ?2, last_seen_ms = ?3,
+             next_sequence = max(next_sequence, ?4) WHERE id = ?1",
         )?
-        .execute(params![guest.id.as_bytes(), current, hash(fresh), agent, work.now, sequence])?;
+        .execute(params![guest.id.as_bytes(), agent, work.now, sequence])?;
     let detail = format!(
         "agent {:?}, protocol {}, boot {}, sequences up to {}{unknown}",
         claims.agent.as_str(),
@@ -362,23 +337,20 @@ fn refuse(
     Ok(verdict)
 }
 
-fn confirm(work: &mut Work<'_>, guest: GuestId, token: &SessionToken) -> Result<(), StoreError> {
+fn confirm(work: &mut Work<'_>, guest: GuestId, door: Door, token: &SessionToken) -> Result<(), StoreError> {
     let row = by_id(work.conn, guest)?;
-    let tokens = Tokens::read(work, guest)?;
-    let token = Some(hash(token));
-    if token == tokens.current {
+    let tokens = Tokens::read(work, guest, door)?;
+    let token = hash(token);
+    if tokens.current == Some(token) {
         return Ok(());
     }
-    if token != tokens.next {
+    if tokens.next != Some(token) {
         return Err(StoreError::conflict(format!(
             "the session token of guest {} was replaced: this session is over",
             row.name
         )));
     }
-    work.conn
-        .prepare_cached("UPDATE guests SET token_current = ?2, token_next = NULL WHERE id = ?1")?
-        .execute(params![guest.as_bytes(), token])?;
-    Ok(())
+    Tokens::confirm(work, guest, door, token)
 }
 
 fn hash(token: &SessionToken) -> [u8; 32] {

@@ -5,13 +5,13 @@ use super::*;
 async fn admit(bench: &Bench, presented: Option<u8>, fresh: u8) -> Verdict {
     bench
         .store
-        .admit(bench.guest.id, &claims(KEY, presented.map(token)), token(fresh), "cid 7")
+        .admit(bench.guest.id, &claims(KEY, presented.map(token)), token(fresh), Door::Channel, "cid 7")
         .await
         .unwrap()
 }
 
 async fn confirm(bench: &Bench, byte: u8) -> Result<(), StoreError> {
-    bench.store.confirm(bench.guest.id, token(byte)).await
+    bench.store.confirm(bench.guest.id, Door::Channel, token(byte)).await
 }
 
 #[tokio::test]
@@ -115,10 +115,17 @@ async fn no_key_and_another_key_are_told_apart_and_told_once() {
     let other = PublicKey::new([8; 32]);
     let unknown = bench.store.add_guest(&ROOT, new_guest("web-4", 8, None)).await.unwrap();
     for _ in 0..3 {
-        let verdict = bench.store.admit(unknown.id, &claims(other, None), token(1), "cid 7").await.unwrap();
+        let verdict = bench
+            .store
+            .admit(unknown.id, &claims(other, None), token(1), Door::Channel, "cid 7")
+            .await
+            .unwrap();
         assert_eq!(verdict, Verdict::NotApproved);
-        let verdict =
-            bench.store.admit(bench.guest.id, &claims(other, None), token(1), "cid 7").await.unwrap();
+        let verdict = bench
+            .store
+            .admit(bench.guest.id, &claims(other, None), token(1), Door::Channel, "cid 7")
+            .await
+            .unwrap();
         assert_eq!(verdict, Verdict::WrongKey);
         bench.store.pend_key(unknown.id, other, "cid 8").await.unwrap();
     }
@@ -165,7 +172,7 @@ async fn an_approved_key_is_replaced_only_by_a_fingerprint() {
 async fn a_store_older_than_its_guest_goes_on_above_what_the_guest_has_done() {
     let bench = Bench::new().await;
     let far = Claims { sequence_max: 57, ..claims(KEY, None) };
-    bench.store.admit(bench.guest.id, &far, token(1), "cid 7").await.unwrap();
+    bench.store.admit(bench.guest.id, &far, token(1), Door::Channel, "cid 7").await.unwrap();
     assert_eq!(u64::from(bench.accept(plain()).await.sequence), 58);
 }
 
@@ -183,4 +190,22 @@ async fn no_token_stands_in_the_data_base() {
             assert!(!bytes.windows(32).any(|window| window == [0xa7; 32]), "{}", path.display());
         }
     }
+}
+
+#[tokio::test]
+async fn a_hello_that_waited_in_a_share_is_not_made_stale_by_a_connection() {
+    let bench = Bench::new().await;
+    let at = async |door, presented: Option<u8>, fresh| {
+        let claims = claims(KEY, presented.map(token));
+        bench.store.admit(bench.guest.id, &claims, token(fresh), door, "there").await.unwrap()
+    };
+    assert_eq!(at(Door::Share, None, 1).await, Verdict::Welcome);
+    bench.store.confirm(bench.guest.id, Door::Share, token(1)).await.unwrap();
+    for byte in 2..5 {
+        assert_eq!(at(Door::Channel, (byte > 2).then_some(byte - 1), byte).await, Verdict::Welcome);
+        bench.store.confirm(bench.guest.id, Door::Channel, token(byte)).await.unwrap();
+    }
+    assert_eq!(at(Door::Share, Some(1), 9).await, Verdict::Welcome);
+    bench.store.confirm(bench.guest.id, Door::Share, token(9)).await.unwrap();
+    assert_eq!(at(Door::Share, Some(1), 10).await, Verdict::Fenced, "a copy has the token of before");
 }

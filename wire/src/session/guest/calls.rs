@@ -147,6 +147,12 @@ impl Guest {
         }
     }
 
+    /// Whether output of a request is wanted: its start was told, or the manager has said where it goes on.
+    #[must_use]
+    pub fn prints(&self, request: RequestId) -> bool {
+        matches!(self.hand(request), Some(Hand { at: At::Applying { .. }, printed: Some(_), .. }))
+    }
+
     /// Sends output of a request in hand.
     ///
     /// # Errors
