@@ -52,8 +52,12 @@ impl Stalled {
 
     /// Whether something of a request waits that everything later of it has to wait behind.
     pub(super) fn holds(&self, request: RequestId) -> bool {
+        self.holds_mark(request) || self.output.keys().any(|(of, _)| *of == request)
+    }
+
+    /// The same for a station: on one connection none comes behind output, which waits for it.
+    fn holds_mark(&self, request: RequestId) -> bool {
         self.marks.iter().any(|mark| mark.request == request)
-            || self.output.keys().any(|(of, _)| *of == request)
     }
 
     pub(super) fn add_attach(&mut self, attach: Attach) {
@@ -137,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
 
     /// Writes a station, unless an earlier one of its request waits.
     pub(super) async fn keep_mark(&mut self, mark: Mark) -> Result<(), End> {
-        if self.stalled.holds(mark.request) {
+        if self.stalled.holds_mark(mark.request) {
             self.stalled.add_mark(mark);
             return Ok(());
         }
@@ -185,3 +189,19 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
 /// Milliseconds to the first try, and between two at most.
 const DELAY_MS_MIN: u64 = 200;
 const DELAY_MS_MAX: u64 = 5_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_waits_behind_a_station_and_no_station_behind_output() {
+        let request = RequestId::new([5; 16]);
+        let mut stalled = Stalled::default();
+        let output = Output { request, stream: Stream::Stdout, offset: 0, bytes: b"x".to_vec() };
+        stalled.add_output(Pending { output, max: 1, base: 0 });
+        assert_eq!((stalled.holds_mark(request), stalled.holds(request)), (false, true));
+        stalled.add_mark(Mark { request, stage: Stage::Started, stamps: Vec::new(), anew: true });
+        assert_eq!((stalled.holds_mark(request), stalled.holds(request)), (true, true));
+    }
+}
