@@ -20,6 +20,7 @@ pub mod journal;
 pub mod lanes;
 pub mod link;
 pub mod modules;
+pub mod planted;
 pub mod pull;
 pub mod retry;
 pub mod serve;

@@ -42,6 +42,9 @@ fn serve(config: &Config) -> Result<(), Fault> {
     let identity = Identity::open(&state)?;
     let journal = Journal::open(&state)?;
     let cgroups = Cgroups::find();
+    if doorbell_agent::planted::is("G11") {
+        std::mem::forget(std::net::TcpListener::bind("127.0.0.1:0"));
+    }
     info!(
         version = env!("CARGO_PKG_VERSION"),
         key = identity.fingerprint(),

@@ -19,6 +19,7 @@ pub mod judge;
 pub mod listen;
 pub mod manager;
 pub mod output;
+mod planted;
 pub mod programs;
 pub mod receipt;
 pub mod registry;

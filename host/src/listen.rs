@@ -32,6 +32,9 @@ pub(crate) fn enter<S>(manager: &Manager, stream: S, met_at: &str) -> Option<(S,
 where
     S: AsyncWrite + Send + Unpin + 'static,
 {
+    if crate::planted::is("G8") {
+        std::mem::forget(vec![1_u8; 64 * 1024]);
+    }
     match manager.doors.enter(met_at) {
         Ok(entry) => Some((stream, entry)),
         Err(crowded) => {

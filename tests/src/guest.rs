@@ -84,8 +84,11 @@ impl Guest {
         if machine.port {
             arguments.extend(["--qga".into(), "on".into()]);
         }
-        if !machine.append.is_empty() {
-            arguments.extend(["--append".into(), (&machine.append).into()]);
+        // Which fault is planted in the build under test, if any is.
+        let planted = std::env::var("DOORBELL_PLANTED").map(|which| format!("doorbell.planted={which}"));
+        let append = [machine.append.clone(), planted.unwrap_or_default()].join(" ");
+        if !append.trim().is_empty() {
+            arguments.extend(["--append".into(), append.trim().into()]);
         }
         let log = place.join(&format!("{name}.log"));
         let mut guest = Self { name: name.into(), directory, mac: [0; 6], log, arguments, process: None };

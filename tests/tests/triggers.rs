@@ -3,15 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
 
 use doorbell_api::guest::{GuestChange, Presence, Trigger};
-use doorbell_api::request::{NewRequest, Reboot, State};
+use doorbell_api::request::{NewRequest, Reboot, Request, State};
 use doorbell_client::Stream;
 use doorbell_tests::daemon::{Daemon, new_request, sh, uploaded};
 use doorbell_tests::guest::{Guest, Machine, await_cable, door};
 use doorbell_tests::place::Place;
 use doorbell_tests::proxy::{Proxy, Verdict};
-use doorbell_tests::wait::{on, until};
+use doorbell_tests::wait::{on, until, within};
 use doorbell_wire::message::Kind;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const GUEST: &str = "web-3";
 
@@ -178,7 +179,7 @@ fn a_reboot_is_done_when_another_run_of_the_kernel_is_seen() {
     };
     let effect = format!("echo \"step $DOORBELL_STEP\" >>{STEPS}; sync; echo \"said $DOORBELL_STEP\"");
     let id = with(Reboot::AfterSuccess, &effect);
-    let ended = daemon.finished(&id);
+    let ended = rebooted(&daemon, &id);
     assert_eq!((ended.state, guest.boots()), (State::Succeeded, 2), "{:?}", ended.receipt);
     let receipt = ended.receipt.unwrap();
     assert!(receipt.boot_before.is_some() && receipt.boot_before != receipt.boot_id, "{receipt:?}");
@@ -186,18 +187,18 @@ fn a_reboot_is_done_when_another_run_of_the_kernel_is_seen() {
 
     let on_194 = |steps_max| Reboot::OnStatus { status: 194, steps_max };
     let id = with(on_194(5), &format!("{effect}; [ \"$DOORBELL_STEP\" -ge 3 ] || exit 194"));
-    let ended = daemon.finished(&id);
+    let ended = rebooted(&daemon, &id);
     assert_eq!((ended.state, ended.step, guest.boots()), (State::Succeeded, 3, 4), "{:?}", ended.receipt);
     assert_eq!(daemon.output(&id, Stream::Stdout, 0), b"said 1\nsaid 2\nsaid 3\n");
 
     let id = with(on_194(2), &format!("{effect}; exit 194"));
-    let ended = daemon.finished(&id);
+    let ended = rebooted(&daemon, &id);
     assert_eq!((ended.state, ended.step, guest.boots()), (State::Failed, 2, 5));
     assert_eq!(ended.receipt.unwrap().exit_code, Some(194), "the last step asks in vain");
 
     // A program that does not ask gets none.
     let id = with(Reboot::AfterSuccess, "exit 3");
-    assert_eq!(daemon.finished(&id).receipt.unwrap().exit_code, Some(3));
+    assert_eq!(rebooted(&daemon, &id).receipt.unwrap().exit_code, Some(3));
     assert_eq!(guest.boots(), 5);
     let (_, steps) = daemon.run_sh(GUEST, &format!("cat {STEPS}"));
     assert_eq!(steps, "step 1\nstep 1\nstep 2\nstep 3\nstep 1\nstep 2\n", "each once");
@@ -234,6 +235,14 @@ fn a_guest_with_another_time_is_served_and_its_clock_is_set_only_where_asked_for
         let change = GuestChange { set_clock: Some(false), ..GuestChange::default() };
         on("the change of the guest", daemon.client().guest(GUEST).change(&change)).unwrap();
     }
+}
+
+/// The request once it is final: a guest boots several times for it.
+fn rebooted(daemon: &Daemon, id: &str) -> Request {
+    within(Duration::from_secs(300), &format!("the end of request {id}"), || {
+        let request = daemon.request(id);
+        request.state.is_final().then_some(request)
+    })
 }
 
 const STEPS: &str = "/var/lib/doorbell-agent/steps.log";

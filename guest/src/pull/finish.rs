@@ -135,6 +135,9 @@ impl Agent {
     /// Whether the outcome is on disk, as far as it has to be.
     pub(super) fn keep(&mut self, sequence: Option<Sequence>, acknowledgement: &Acknowledgement) -> bool {
         let Some(sequence) = sequence else { return true };
+        if crate::planted::is("G3") {
+            return true;
+        }
         let untouched = matches!(
             acknowledgement.outcome,
             Outcome::Refused(Refusal::StaleSequence(_) | Refusal::StateUnwritable(_))

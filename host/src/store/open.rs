@@ -64,6 +64,9 @@ pub(super) fn connections(state_dir: &Path) -> Result<(Connection, Connection), 
     prepare(&writing)?;
     migrate(&mut writing)?;
     begin_log_anew(&writing)?;
+    if crate::planted::is("G1") {
+        writing.execute("UPDATE requests SET state = 'expired' WHERE state IN ('queued', 'offered')", [])?;
+    }
     crate::disk::sync_dir(state_dir).map_err(|error| StoreError::io("keep the data base's name", error))?;
     Ok((writing, reading(state_dir)?))
 }
