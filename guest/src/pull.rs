@@ -4,6 +4,7 @@
 //! Trusts the manager's bytes only as far as the types of `wire` checked them. Outlives connections: a request
 //! that has started goes on while the channel is away and is presented again when it is back.
 //!
+//! - `offered` from an offer to the decision
 //! - `begin` from the decision to the effect: fetch, verify, journal, apply
 //! - `finish` from the end of the effect to the receipt: journal, acknowledge, forget
 //! - `reboot` the guest goes down for a request, and what is told behind that
@@ -13,13 +14,12 @@
 mod begin;
 mod finish;
 mod leftovers;
+mod offered;
 mod reboot;
 mod resume;
 
 use crate::apply::cgroup::Cgroups;
-use crate::apply::query;
 use crate::clock;
-use crate::decide::{Decision, decide};
 use crate::ended::Ended;
 use crate::fetch::Fetches;
 pub use crate::hand::Way;
@@ -32,11 +32,11 @@ use crate::supervise::Sight;
 use doorbell_wire::error::SessionError;
 use doorbell_wire::handshake::choose_version;
 use doorbell_wire::ids::{RequestId, ShortText, Signature, Tick};
-use doorbell_wire::message::outcome::{Outcome, Refusal};
-use doorbell_wire::message::{Capabilities, Greeting, Hello, Input, Offer, Polls, Progress, Push, Stage};
+use doorbell_wire::message::outcome::Outcome;
+use doorbell_wire::message::{Capabilities, Greeting, Hello, Input, Polls, Progress, Push, Stage};
 use doorbell_wire::session::guest::{Guest, Owed};
 use nix::poll::PollFd;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// The agent but for its connection.
 #[derive(Debug)]
@@ -236,60 +236,6 @@ impl Agent {
             session = session.attach(hand.request, input, taken)?;
         }
         session.pull()
-    }
-
-    fn offered(
-        &mut self,
-        way: Way,
-        session: Guest,
-        now: Tick,
-        offer: Box<Offer>,
-        program: &[u8],
-    ) -> Result<Guest, Ended> {
-        let request = offer.request;
-        if self.hand(request).is_some() {
-            return self.offered_elsewhere(way, session, request);
-        }
-        self.hands.push(Hand::offered(way, request, offer.sequence));
-        match offer.sequence {
-            Some(sequence) => {
-                info!(%request, action = offer.action.name(), sequence = u64::from(sequence), "pulled");
-            }
-            // Queries come as often as somebody looks, and change nothing.
-            None => debug!(%request, action = offer.action.name(), "asked"),
-        }
-        // What is left undecided is offered again when the guest is up.
-        if offer.sequence.is_some() && self.is_going_down() {
-            return Ok(session);
-        }
-        match decide(&offer, self.journal.history()) {
-            Decision::Query => {
-                let session = session.apply(request)?;
-                self.ended(request, query(&offer.action));
-                Ok(session)
-            }
-            Decision::Begin(sequence) => Ok(self.fetch(session, now, offer, sequence, program)?),
-            Decision::Repeat(acknowledgement) => Ok(self.repeat(session, *acknowledgement)?),
-            Decision::Interrupted => {
-                self.end_left_over(request);
-                self.end(request, Outcome::Interrupted);
-                Ok(session)
-            }
-            Decision::Stale(sequence) => {
-                self.end(request, Outcome::Refused(Refusal::StaleSequence(sequence)));
-                Ok(session)
-            }
-        }
-    }
-
-    /// It is in hand by the other way, so the journal must not decide: it has the start and cannot have the end. Where
-    /// that way has no session, it goes on by this one.
-    fn offered_elsewhere(&mut self, way: Way, session: Guest, request: RequestId) -> Result<Guest, Ended> {
-        let open = self.open.clone();
-        let taken = self.hand(request).filter(|hand| hand.way != way && !open.contains(&hand.way));
-        let has_started = taken.ok_or(Ended::Elsewhere(request))?.offered_again(way);
-        info!(%request, ?way, "in hand by another way, and goes on by this one");
-        if has_started { Ok(session.apply(request)?) } else { Ok(session) }
     }
 
     /// Input that the disk does not take would be missing in the middle, so its program is ended.

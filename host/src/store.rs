@@ -6,8 +6,10 @@
 
 mod audit;
 mod backup;
+mod deadlines;
 mod error;
 mod guests;
+mod look_up;
 mod offers;
 mod open;
 mod reader;
@@ -21,6 +23,7 @@ mod stages;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod triggers;
 mod writer;
 
 pub use backup::Named;

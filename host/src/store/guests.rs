@@ -5,6 +5,7 @@
 
 use super::receipts::{Closing, close};
 use super::requests::open_of;
+use super::triggers::{change_trigger, check_share_free, check_trigger, trigger_of, word_of};
 use super::writer::Work;
 use super::{AddGuest, ChangeGuest, GuestRow, Place, Removed, Store, StoreError};
 use crate::actor::Actor;
@@ -294,81 +295,6 @@ fn change(
     by_id(work.conn, guest.id)
 }
 
-/// Share and trigger are checked together, behind a change of the place.
-fn change_trigger(
-    work: &Work<'_>,
-    name: &GuestName,
-    share: Option<Option<PathBuf>>,
-    trigger: Option<Trigger>,
-    told: &mut Vec<String>,
-) -> Result<(), StoreError> {
-    let guest = by_name(work.conn, name)?;
-    let before = guest.share.as_ref().map(|path| path.to_string_lossy().into_owned());
-    let after = match share {
-        None => before.clone(),
-        Some(share) => share.map(|path| checked_path("share", &path, 0)).transpose()?,
-    };
-    let wanted = trigger.unwrap_or(guest.trigger);
-    if after == before && wanted == guest.trigger {
-        return Ok(());
-    }
-    check_share_free(work.conn, guest.id, after.as_deref())?;
-    check_trigger(wanted, after.as_deref(), &guest.place)?;
-    work.conn
-        .prepare_cached("UPDATE guests SET share = ?2, trigger = ?3 WHERE id = ?1")?
-        .execute(params![guest.id.as_bytes(), after, word_of(wanted)])?;
-    if after != before {
-        told.push(after.map_or_else(|| "no share".into(), |path| format!("share {path:?}")));
-    }
-    if wanted != guest.trigger {
-        told.push(format!("trigger {} became {}", word_of(guest.trigger), word_of(wanted)));
-    }
-    Ok(())
-}
-
-/// A trigger needs the place it works by, and a guest one at least.
-fn check_trigger(trigger: Trigger, share: Option<&str>, place: &Place) -> Result<(), StoreError> {
-    let shares = share.is_some();
-    let dials = !matches!(place, Place::Share(_));
-    let needs = match trigger {
-        Trigger::Store if !shares => "a share: give one with --share",
-        Trigger::RingStore if !shares || !dials => "a share, and a cid or a hybrid socket",
-        Trigger::Ring | Trigger::Poll | Trigger::Push if !dials => "a cid or a hybrid socket",
-        Trigger::Ring | Trigger::Poll | Trigger::Push | Trigger::Store | Trigger::RingStore => {
-            if dials || shares {
-                return Ok(());
-            }
-            return Err(StoreError::invalid(
-                "the share of a guest that is met nowhere else cannot be taken away",
-            ));
-        }
-    };
-    Err(StoreError::invalid(format!("trigger {} needs {needs}", word_of(trigger))))
-}
-
-fn check_share_free(conn: &Connection, guest: GuestId, share: Option<&str>) -> Result<(), StoreError> {
-    let Some(share) = share else { return Ok(()) };
-    let Some(other) = taken(conn, "share = ?1", share, guest)? else { return Ok(()) };
-    Err(StoreError::conflict(format!(
-        "share {share} belongs to guest {other}: give each guest one of its own"
-    )))
-}
-
-const fn word_of(trigger: Trigger) -> &'static str {
-    match trigger {
-        Trigger::Ring => "ring",
-        Trigger::Poll => "poll",
-        Trigger::Push => "push",
-        Trigger::Store => "store",
-        Trigger::RingStore => "ring-store",
-    }
-}
-
-fn trigger_of(text: &str) -> Option<Trigger> {
-    let all = [Trigger::Ring, Trigger::Poll, Trigger::Push, Trigger::Store, Trigger::RingStore];
-    all.into_iter().find(|trigger| word_of(*trigger) == text)
-}
-
 fn share_of(place: &Place) -> Option<String> {
     match place {
         Place::Share(path) => Some(path.to_string_lossy().into_owned()),
@@ -412,7 +338,7 @@ fn one(
 }
 
 /// The name of another guest for which the condition holds.
-fn taken(
+pub(super) fn taken(
     conn: &Connection,
     condition: &str,
     value: impl rusqlite::ToSql,
@@ -463,7 +389,7 @@ fn checked_place(place: Place) -> Result<Place, StoreError> {
 }
 
 /// One way to write a path, so that two guests cannot share a socket under two spellings.
-fn checked_path(what: &str, path: &Path, suffix: usize) -> Result<String, StoreError> {
+pub(super) fn checked_path(what: &str, path: &Path, suffix: usize) -> Result<String, StoreError> {
     let plain: PathBuf = path.components().collect();
     let max = SOCKET_PATH_MAX.saturating_sub(suffix);
     let is_direct = plain.is_absolute() && plain.components().all(|part| part != Component::ParentDir);

@@ -3,8 +3,9 @@
 //! Called by a guest's session. Trusts the guest about its own requests: a pull says what it has in hand, so
 //! whatever else the store believes to run there is lost.
 
+use super::deadlines::expire;
 use super::receipts::{Closing, close};
-use super::requests::{expire, many, maybe};
+use super::requests::{many, maybe};
 use super::stages::{begin_again, put};
 use super::writer::Work;
 use super::{GuestRow, NextOffer, Pull, RequestRow, Store, StoreError};

@@ -5,10 +5,10 @@
 
 use super::guests::{by_name, random};
 use super::receipts::{Closing, close};
-use super::retention::{ended_between, refuse_ended};
+use super::retention::refuse_ended;
 use super::stages::put;
 use super::writer::Work;
-use super::{AcceptRequest, GuestRow, RequestFilter, RequestRow, Store, StoreError};
+use super::{AcceptRequest, GuestRow, RequestRow, Store, StoreError};
 use crate::actor::Actor;
 use crate::request::{Admission, Happening, from_word, shown, summary};
 use crate::time::unix_us;
@@ -68,77 +68,12 @@ impl Store {
         .await
     }
 
-    /// Closes the queued requests whose expiry has passed.
-    ///
-    /// # Errors
-    /// When the data base cannot be written.
-    pub async fn expire_due(&self) -> Result<Vec<RequestRow>, StoreError> {
-        self.write(|work| {
-            let due = many(
-                work.conn,
-                "r.state = 'queued' AND r.step = 1 AND r.expires_at_ms IS NOT NULL AND r.expires_at_ms <= ?1",
-                [work.now],
-            )?;
-            due.into_iter().map(|row| expire(work, row)).collect()
-        })
-        .await
-    }
-
-    /// The started requests whose guests have been away for too long, as far as the store knows when they were
-    /// there last.
-    ///
-    /// # Errors
-    /// When the data base cannot be read.
-    pub async fn vanished(&self) -> Result<Vec<RequestRow>, StoreError> {
-        let now = crate::time::unix_ms();
-        self.read(move |conn| {
-            let condition = "r.state = 'started' AND ifnull(g.last_seen_ms, 0) + r.confirm_within_ms <= ?1";
-            many(conn, condition, [now])
-        })
-        .await
-    }
-
-    /// Closes a started request as unconfirmed; one that is no longer started stays as it is.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn unconfirmed(&self, id: RequestId) -> Result<RequestRow, StoreError> {
-        self.write(move |work| {
-            let row = by_id(work.conn, id)?;
-            let why = Closing { happening: Happening::Vanished, event: "request-unconfirmed", by: "manager" };
-            let detail = format!(
-                "it had started, and its guest was away for more than {} s; what it says later amends this",
-                row.confirm_within_ms.checked_div(1000).unwrap_or_default()
-            );
-            close(work, row, &why, &detail)
-        })
-        .await
-    }
-
     /// One request.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn request(&self, id: RequestId) -> Result<RequestRow, StoreError> {
         self.read(move |conn| by_id(conn, id)).await
-    }
-
-    /// The request whose id begins with `prefix`.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Conflict`] when there are several, [`StoreError::Invalid`] when
-    /// the prefix is too short or not hexadecimal.
-    pub async fn find_request(&self, prefix: &str) -> Result<RequestRow, StoreError> {
-        let prefix = prefix.to_ascii_lowercase();
-        self.read(move |conn| find(conn, &prefix)).await
-    }
-
-    /// Requests, newest first, and whether there are more.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when no guest ever had the name that is asked for.
-    pub async fn requests(&self, filter: RequestFilter) -> Result<(Vec<RequestRow>, bool), StoreError> {
-        self.read(move |conn| list(conn, &filter)).await
     }
 }
 
@@ -180,13 +115,6 @@ pub(super) fn many(
          WHERE {condition}"
     );
     conn.prepare_cached(&sql)?.query_and_then(values, read_request)?.collect()
-}
-
-/// Closes a request whose expiry has passed. One that had started before it was queued again did not fail
-/// to begin: nobody knows how far it came.
-pub(super) fn expire(work: &mut Work<'_>, row: RequestRow) -> Result<RequestRow, StoreError> {
-    let why = Closing { happening: Happening::Expired, event: "request-expired", by: "manager" };
-    close(work, row, &why, "it was not begun before its expiry")
 }
 
 /// Accepts a request in a transaction.
@@ -358,57 +286,7 @@ fn cancel(
     close(work, row, &why, &format!("it was cancelled before {before}{because}"))
 }
 
-fn find(conn: &Connection, prefix: &str) -> Result<RequestRow, StoreError> {
-    let (digits, width) = (prefix.len(), RequestId::LEN.saturating_mul(2));
-    let valid = (PREFIX_MIN..=width).contains(&digits) && prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let edge =
-        |fill: &str| format!("{prefix}{}", fill.repeat(width.saturating_sub(digits))).parse::<RequestId>();
-    let (Ok(low), Ok(high), true) = (edge("0"), edge("f"), valid) else {
-        return Err(StoreError::invalid(format!(
-            "request id {prefix:?} is not valid: expected {PREFIX_MIN} to {width} hexadecimal digits"
-        )));
-    };
-    let mut found = many(conn, "r.id BETWEEN ?1 AND ?2 LIMIT 2", [low.as_bytes(), high.as_bytes()])?;
-    match (found.pop(), found.pop()) {
-        (None, _) => match ended_between(conn, low, high)? {
-            Some(ended) => Err(ended.gone()),
-            None => Err(not_found(prefix.to_owned())),
-        },
-        (Some(row), None) => Ok(row),
-        (Some(one), Some(other)) => Err(StoreError::conflict(format!(
-            "several requests begin with {prefix}, as {other} and {one} do: give more digits",
-            one = one.id,
-            other = other.id
-        ))),
-    }
-}
-
-fn list(conn: &Connection, filter: &RequestFilter) -> Result<(Vec<RequestRow>, bool), StoreError> {
-    let name = filter.guest.as_ref().map(GuestName::as_str);
-    if let Some(name) = name {
-        let known: bool = conn
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM guests WHERE name = ?1)")?
-            .query_row([name], |row| row.get(0))?;
-        if !known {
-            return Err(StoreError::NotFound {
-                what: "guest",
-                name: name.to_owned(),
-                hint: "`doorbell guest ls` shows all",
-            });
-        }
-    }
-    let state = if filter.open { "r.state IN ('queued', 'offered', 'fetched', 'started')" } else { "TRUE" };
-    let guest =
-        if name.is_some() { "r.guest IN (SELECT id FROM guests WHERE name = ?1)" } else { "?1 IS NULL" };
-    let condition = format!("{state} AND {guest} ORDER BY r.number DESC LIMIT ?2");
-    let mut rows = many(conn, &condition, params![name, filter.limit.saturating_add(1)])?;
-    let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    Ok((rows, more))
-}
-
-fn not_found(name: String) -> StoreError {
+pub(super) fn not_found(name: String) -> StoreError {
     StoreError::NotFound { what: "request", name, hint: "`doorbell request ls` shows them" }
 }
 
@@ -452,5 +330,3 @@ fn read_request(row: &Row<'_>) -> Result<RequestRow, StoreError> {
 
 /// Milliseconds a guest may be away once a request has started there, where the request does not say.
 pub(super) const CONFIRM_WITHIN_MS: u64 = 3_600_000;
-/// Digits of the shortest prefix that may stand for a request.
-const PREFIX_MIN: usize = 6;

@@ -5,18 +5,18 @@
 
 mod bulk;
 mod calls;
+mod offered;
 mod state;
 
-use super::{InputBook, ReceiveWindow, SendCredit};
+use super::{ReceiveWindow, SendCredit};
 use crate::error::{Misbehaved, SessionError, Silent};
 use crate::handshake::choose_version;
 use crate::ids::{RequestId, Tick};
 use crate::limits::{
-    FETCH_MS_MAX, HANDS_MAX, HANDSHAKE_MS_MAX, OUTPUT_LEN_MAX, PUSH_LEN_MAX, SILENCE_MS_MAX, VERSION_MIN,
+    FETCH_MS_MAX, HANDS_MAX, HANDSHAKE_MS_MAX, OUTPUT_LEN_MAX, SILENCE_MS_MAX, VERSION_MIN,
 };
 use crate::message::{
-    Attached, Chunk, FromGuest, FromHost, Greeting, Input, InputEnd, Offer, Offsets, Push, Resize,
-    SEQUENCE_MAX, Spooled, Welcome,
+    Attached, Chunk, FromGuest, FromHost, Greeting, Input, InputEnd, Offer, Offsets, Push, Resize, Spooled, Welcome,
 };
 use state::{At, Hand, State};
 use std::collections::VecDeque;
@@ -178,52 +178,6 @@ impl Guest {
             | FromHost::HostBye(_)) => return Err(unexpected(&message, self.state.name())),
         }
         Ok(())
-    }
-
-    fn offered(&mut self, offer: Box<Offer>) -> Result<(), SessionError> {
-        self.hold(&offer)?;
-        self.out.push_back(Owed::Offered(offer));
-        self.answered();
-        Ok(())
-    }
-
-    /// It answers no pull: one that is out stays out.
-    fn pushed(&mut self, push: Box<Push>) -> Result<(), SessionError> {
-        let (got, awaited) = (push.program.len() as u64, push.offer.action.payload());
-        let len = awaited.map_or(0, |payload| payload.len);
-        if got > 0 && (got != len || got > PUSH_LEN_MAX) {
-            return Err(Misbehaved::ChunkBeyondEnd { frame: "PUSH", got, len: len.min(PUSH_LEN_MAX) }.into());
-        }
-        if self.hands.len() >= HANDS_MAX {
-            return Err(Misbehaved::HandsFull { max: HANDS_MAX }.into());
-        }
-        self.hold(&push.offer)?;
-        self.out.push_back(Owed::Pushed(push));
-        Ok(())
-    }
-
-    fn hold(&mut self, offer: &Offer) -> Result<(), SessionError> {
-        let request = offer.request;
-        if self.hand(request).is_some() {
-            return Err(Misbehaved::OfferedTwice.into());
-        }
-        if !offer.floor_is_valid() {
-            let max = offer.sequence.map_or(SEQUENCE_MAX, u64::from);
-            return Err(Misbehaved::FloorTooHigh { got: offer.floor, max }.into());
-        }
-        let len = offer.action.payload().map_or(0, |payload| payload.len);
-        let (at, output_max) = (At::Deciding { len }, offer.action.output_len_max());
-        let input = InputBook::of(offer.action.input());
-        self.hands.push(Hand { request, at, printed: None, output_max, stage: None, input });
-        Ok(())
-    }
-
-    /// The pull is answered; one more goes out if the manager rang meanwhile.
-    fn answered(&mut self) {
-        self.state = State::Working;
-        if self.rung {
-            self.pull_again();
-        }
     }
 
     fn ring(&mut self) {

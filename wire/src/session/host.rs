@@ -6,6 +6,7 @@
 
 mod bulk;
 mod calls;
+mod hands;
 mod state;
 mod still;
 
@@ -271,28 +272,6 @@ impl Host {
         } else {
             (self.accepted.after(HANDSHAKE_MS_MAX), HANDSHAKE_MS_MAX)
         }
-    }
-
-    /// Refuses a request that is in a hand already, and one for which there is no hand.
-    fn free_hand(&self, request: RequestId) -> Result<(), Misbehaved> {
-        if self.hand(request).is_some() {
-            return Err(Misbehaved::OfferedTwice);
-        }
-        if self.hands.len() >= HANDS_MAX { Err(Misbehaved::HandsFull { max: HANDS_MAX }) } else { Ok(()) }
-    }
-
-    fn hold(&mut self, request: RequestId, at: At, output_max: u64, input: InputBook) {
-        self.hands.push(Hand { request, at, printed: None, output_max, due: 0, stage: None, input });
-    }
-
-    fn hand(&self, request: RequestId) -> Option<&Hand> {
-        self.hands.iter().find(|hand| hand.request == request)
-    }
-
-    /// The hand that a frame of the guest speaks of.
-    fn told(&mut self, frame: &'static str, request: RequestId) -> Result<&mut Hand, Misbehaved> {
-        let found = self.hands.iter_mut().find(|hand| hand.request == request);
-        found.ok_or(Misbehaved::WrongRequest { frame })
     }
 
     fn drained(&self, call: &'static str) -> Result<(), SessionError> {
