@@ -12,11 +12,10 @@ use super::{ReceiveWindow, SendCredit};
 use crate::error::{Misbehaved, SessionError, Silent};
 use crate::handshake::choose_version;
 use crate::ids::{RequestId, Tick};
-use crate::limits::{
-    FETCH_MS_MAX, HANDS_MAX, HANDSHAKE_MS_MAX, OUTPUT_LEN_MAX, SILENCE_MS_MAX, VERSION_MIN,
-};
+use crate::limits::{FETCH_MS_MAX, HANDS_MAX, HANDSHAKE_MS_MAX, OUTPUT_LEN_MAX, SILENCE_MS_MAX, VERSION_MIN};
 use crate::message::{
-    Attached, Chunk, FromGuest, FromHost, Greeting, Input, InputEnd, Offer, Offsets, Push, Resize, Spooled, Welcome,
+    Attached, Chunk, FromGuest, FromHost, Greeting, Input, InputEnd, Offer, Offsets, Push, Resize, Spooled,
+    Welcome,
 };
 use state::{At, Hand, State};
 use std::collections::VecDeque;
