@@ -3,8 +3,10 @@
 //! Read once by the daemon at start. Trusts the operator who wrote it, but refuses a key it does not know,
 //! because a misspelt key that is passed over is a setting that silently does not hold.
 
+mod fetch;
 mod keep;
 
+pub use fetch::Fetch;
 pub use keep::{Age, Size};
 
 use doorbell_api::SOCKET_DEFAULT;
@@ -40,6 +42,8 @@ pub struct Config {
     pub keep_programs_bytes: Size,
     /// For how long the id of a request that was removed is refused when it is sent again.
     pub keep_ids_for: Age,
+    /// How programs that live elsewhere are fetched; a table, and so the last of all.
+    pub fetch: Fetch,
 }
 
 /// Whether to listen on AF_VSOCK.
@@ -92,6 +96,7 @@ impl Default for Config {
             keep_programs_for: Age::days(30),
             keep_programs_bytes: Size::gib(32),
             keep_ids_for: Age::days(5 * 365),
+            fetch: Fetch::default(),
         }
     }
 }
@@ -203,6 +208,35 @@ mod tests {
     fn an_unknown_value_is_refused_with_its_line() {
         let line = refusal("\nvsock = \"maybe\"\n");
         assert!(line.starts_with("configuration file FILE line 2: unknown variant `maybe`"), "{line}");
+    }
+
+    #[test]
+    fn what_is_fetched_is_a_table_and_each_key_of_it_is_checked() {
+        let text = "[fetch]\nallow = [\"https://a.example/x\"]\nallow-http = true\nnetworks = [\"10.0.0.0/8\"]\n\
+            file-root = \"/srv/programs\"\nconnect-ms = 500\nredirects = 0\n";
+        let fetch = with_file(text, Result::unwrap).fetch;
+        assert_eq!((fetch.allow_http, fetch.connect_ms, fetch.redirects), (true, 500, 0));
+        assert_eq!((fetch.networks.len(), fetch.allow.clone().unwrap().len()), (1, 1));
+        assert_eq!(fetch.stall_ms, Fetch::default().stall_ms);
+        let config = Config { fetch, ..Config::default() };
+        assert_eq!(
+            with_file(&config.to_toml().unwrap(), Result::unwrap),
+            config,
+            "it is printed as it is read"
+        );
+        for (text, part) in [
+            (
+                "[fetch]\nallow = [\"https://a.example@b/\"]\n",
+                "line 2: \"https://a.example@b/\" is no prefix",
+            ),
+            ("[fetch]\nnetworks = [\"10.0.0.0/33\"]\n", "line 2: "),
+            ("[fetch]\nfile-root = \"programs\"\n", "line 2: \"programs\" is no absolute path"),
+            ("[fetch]\nattempts = 0\n", "line 2: "),
+            ("[fetch]\nallow_http = true\n", "line 2: unknown field `allow_http`"),
+        ] {
+            let line = refusal(text);
+            assert!(line.contains(part), "{text}: {line}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use crate::config::Config;
 use crate::manager::Manager;
-use crate::{api, listen, retention, share, spool};
+use crate::{api, listen, retention, retrieve, share, spool};
 use anyhow::ensure;
 use doorbell_wire::error::Reason;
 use std::sync::Arc;
@@ -37,6 +37,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>, ready: impl FnO
     tasks.spawn(expire(Arc::clone(&manager), stopped.clone()));
     tasks.spawn(retention::serve(Arc::clone(&manager), stopped.clone()));
     tasks.spawn(spool::serve(Arc::clone(&manager), stopped.clone()));
+    tasks.spawn(retrieve::run(Arc::clone(&manager), stopped.clone()));
     tasks.spawn(listen::vsock::serve(Arc::clone(&manager), vsock, stopped.clone()));
     tasks.spawn(listen::hybrid::serve(Arc::clone(&manager), stopped.clone()));
     tasks.spawn(share::serve(Arc::clone(&manager), stopped.clone()));

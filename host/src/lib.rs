@@ -25,6 +25,7 @@ pub mod receipt;
 pub mod registry;
 pub mod request;
 pub mod retention;
+pub mod retrieve;
 pub mod ring;
 pub mod session;
 pub mod share;

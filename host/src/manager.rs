@@ -13,11 +13,12 @@ use crate::output::Outputs;
 use crate::programs::Programs;
 use crate::registry::Registry;
 use crate::request::{Admission, is_closed};
+use crate::retrieve::Retriever;
 use crate::spool::Spool;
 use crate::store::{AcceptRequest, RequestRow, Store, StoreError};
 use crate::trace::Histograms;
 use crate::uploads::Uploads;
-use doorbell_api::request::{OnDisconnect, State};
+use doorbell_api::request::{OnDisconnect, Request, State};
 use doorbell_wire::ids::{GuestName, RequestId};
 use doorbell_wire::message::action::Input;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub struct Manager {
     pub inputs: Inputs,
     /// Uploads that are not finished.
     pub uploads: Uploads,
+    /// What fetches programs that live elsewhere.
+    pub retriever: Retriever,
     /// Which requests have a client.
     pub clients: Clients,
     /// How long the ways between stations take.
@@ -73,6 +76,7 @@ impl Manager {
             registry: Registry::default(),
             inputs: Inputs::open(&config.state_dir)?,
             uploads: Uploads::open(&config.state_dir)?,
+            retriever: Retriever::default(),
             clients: Clients::default(),
             histograms: Histograms::default(),
             events: Events::default(),
@@ -113,14 +117,28 @@ impl Manager {
 
     /// Tells everybody that a request has moved; of one that is over, puts away what nobody needs any longer.
     pub async fn moved(&self, row: &RequestRow) {
+        if row.awaits_program {
+            self.retriever.wake();
+        }
         if row.state.is_final() {
             self.clients.forget(row.id);
             self.outputs.let_go(row.id);
+            if row.awaits_program {
+                // What it kept from being offered may be now.
+                self.registry.ring(row.guest_id);
+            }
             if row.action.input() != Input::None && is_closed(row.state) {
                 self.inputs.remove(row.id).await;
             }
         }
         self.events.request(row);
+    }
+
+    /// A request as the API shows it, with what it waits for where the store alone does not know.
+    #[must_use]
+    pub fn shown(&self, row: &RequestRow) -> Request {
+        let waits = row.errand().filter(|_| row.state == State::Queued);
+        Request { waits_for: waits.map(|errand| self.retriever.waits_for(&errand)), ..row.to_api() }
     }
 
     /// Cancels a request, and tells its guest where it may be there.

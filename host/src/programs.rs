@@ -64,15 +64,53 @@ impl Programs {
         B: AsRef<[u8]> + Send + 'static,
         E: Display,
     {
+        self.take(None, patience, body).await.map_err(|error| match error {
+            NotTaken::Body(error) => {
+                StoreError::invalid(format!("the program's bytes broke off: {error}; send it again"))
+            }
+            NotTaken::Silent => {
+                let ms = patience.as_millis();
+                StoreError::invalid(format!("no byte of the program came for {ms} ms; send it again"))
+            }
+            NotTaken::Unfinished => StoreError::invalid("the program's bytes broke off before their end"),
+            NotTaken::Store(error) => error,
+        })
+    }
+
+    /// Keeps a program only if it has the digest that is expected: the digest it has, and its length. The body
+    /// itself ends when it has been silent for too long.
+    pub(crate) async fn put_expected<S, B, E>(
+        &self,
+        expected: Digest,
+        body: S,
+    ) -> Result<(Digest, u64), NotTaken<E>>
+    where
+        S: Stream<Item = Result<B, E>> + Send,
+        B: AsRef<[u8]> + Send + 'static,
+    {
+        self.take(Some(expected), Duration::MAX, body).await.map(|(digest, len, _)| (digest, len))
+    }
+
+    async fn take<S, B, E>(
+        &self,
+        expected: Option<Digest>,
+        patience: Duration,
+        body: S,
+    ) -> Result<(Digest, u64, bool), NotTaken<E>>
+    where
+        S: Stream<Item = Result<B, E>> + Send,
+        B: AsRef<[u8]> + Send + 'static,
+    {
         let (pieces, arriving) = mpsc::channel(PIECES_WAITING);
         let programs = self.clone();
-        let written = crate::disk::blocking(move || programs.write(arriving));
+        let written = crate::disk::blocking(move || programs.write(expected, arriving));
         let (sent, written) = tokio::join!(send(body, pieces, patience), written);
         // The writer's own error comes first: it is why the sender could not go on.
         match (sent, written) {
-            (_, Err(error)) | (Err(error), Ok(None)) => Err(error),
+            (_, Err(error)) => Err(NotTaken::Store(error)),
+            (Err(error), Ok(None)) => Err(error),
             (_, Ok(Some(stored))) => Ok(stored),
-            (Ok(()), Ok(None)) => Err(StoreError::invalid("the program's bytes broke off before their end")),
+            (Ok(()), Ok(None)) => Err(NotTaken::Unfinished),
         }
     }
 
@@ -149,9 +187,10 @@ impl Programs {
         arriving.read_dir()?.try_for_each(|entry| std::fs::remove_file(entry?.path()))
     }
 
-    /// Writes what arrives; `None` when it breaks off.
+    /// Writes what arrives; `None` when it breaks off. What is not as expected is not kept.
     fn write<B: AsRef<[u8]>>(
         &self,
+        expected: Option<Digest>,
         mut arriving: mpsc::Receiver<Piece<B>>,
     ) -> Result<Option<(Digest, u64, bool)>, StoreError> {
         let keep = |error| StoreError::io("keep the program", error);
@@ -160,6 +199,9 @@ impl Programs {
         while let Some(piece) = arriving.blocking_recv() {
             let Piece::Bytes(bytes) = piece else {
                 let digest = Digest::new(sum.finalize().into());
+                if expected.is_some_and(|expected| expected != digest) {
+                    return Ok(Some((digest, len, false)));
+                }
                 return self.settle(&file, &digest).map(|new| Some((digest, len, new))).map_err(keep);
             };
             let bytes = bytes.as_ref();
@@ -190,6 +232,19 @@ impl Programs {
     }
 }
 
+/// Why a body did not become a program.
+#[derive(Debug)]
+pub(crate) enum NotTaken<E> {
+    /// It broke off, with the reason of whoever gave it.
+    Body(E),
+    /// It was silent for too long.
+    Silent,
+    /// Its writer went away in front of its end: the daemon is stopping.
+    Unfinished,
+    /// It is too long, or the disk does not take it.
+    Store(StoreError),
+}
+
 /// A part of an upload. The end is said, so that a sender that vanishes is not taken for one that is done.
 enum Piece<B> {
     Bytes(B),
@@ -197,26 +252,20 @@ enum Piece<B> {
 }
 
 /// Sends a body to its writer. That the writer has gone is no error here: it says itself why.
-async fn send<B, E: Display>(
+async fn send<B, E>(
     body: impl Stream<Item = Result<B, E>> + Send,
     pieces: mpsc::Sender<Piece<B>>,
     patience: Duration,
-) -> Result<(), StoreError> {
+) -> Result<(), NotTaken<E>> {
     let mut body = std::pin::pin!(body);
-    while let Some(bytes) = timeout(patience, body.next()).await.map_err(|_| stalled(patience))? {
-        let bytes = bytes.map_err(|error| {
-            StoreError::invalid(format!("the program's bytes broke off: {error}; send it again"))
-        })?;
+    while let Some(bytes) = timeout(patience, body.next()).await.map_err(|_| NotTaken::Silent)? {
+        let bytes = bytes.map_err(NotTaken::Body)?;
         if pieces.send(Piece::Bytes(bytes)).await.is_err() {
             return Ok(());
         }
     }
     drop(pieces.send(Piece::End).await);
     Ok(())
-}
-
-fn stalled(patience: Duration) -> StoreError {
-    StoreError::invalid(format!("no byte of the program came for {} ms; send it again", patience.as_millis()))
 }
 
 fn dir_in(state_dir: &Path) -> PathBuf {
@@ -301,6 +350,19 @@ mod tests {
         let pieces = vec![Ok(b"half".to_vec()), Err(io::Error::other("peer went away"))];
         let error = programs.put(stream::iter(pieces)).await.unwrap_err();
         assert_eq!(error.to_string(), "the program's bytes broke off: peer went away; send it again");
+        assert_eq!(left_behind(&programs), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_what_was_expected_is_not_kept() {
+        let (_dir, programs) = programs();
+        let good = Digest::new(Sha256::digest(b"good").into());
+        let body = |bytes: &'static [u8]| stream::iter([Ok::<_, io::Error>(bytes)]);
+        let (got, len) = programs.put_expected(good, body(b"evil!")).await.unwrap();
+        assert_eq!((got, len), (Digest::new(Sha256::digest(b"evil!").into()), 5));
+        assert_eq!((programs.len(got).await, programs.len(good).await), (None, None));
+        assert_eq!(programs.put_expected(good, body(b"good")).await.unwrap(), (good, 4));
+        assert_eq!(programs.len(good).await, Some(4));
         assert_eq!(left_behind(&programs), 0);
     }
 

@@ -4,8 +4,8 @@
 //! not made, whoever reports it.
 
 use doorbell_api::request::{
-    self as api, Action as Shown, Form, Get, Input, Limits, Link, ProgramRef, Put, Run, State, Variable,
-    Window,
+    self as api, Action as Shown, Form, Get, Input, Limits, Link, ProgramRef, Put, Run, Source, State,
+    Variable, Window,
 };
 use doorbell_wire::limits::OUTPUT_LEN_DEFAULT;
 use doorbell_wire::message::Stage;
@@ -185,6 +185,17 @@ pub const fn reboot(action: &Action) -> Option<api::Reboot> {
     }
 }
 
+/// The action whose program lives elsewhere, as it was asked for.
+#[must_use]
+pub fn from_elsewhere(shown: Shown, source: Option<&Source>) -> Shown {
+    match (shown, source) {
+        (Shown::Run(run), Some(source)) => {
+            Shown::Run(Run { program: None, from: Some(source.clone()), ..run })
+        }
+        (shown, _) => shown,
+    }
+}
+
 /// An action in the audit trail: no argument and no variable, either can be a secret.
 #[must_use]
 pub fn summary(action: &Action) -> String {
@@ -230,6 +241,7 @@ fn shown_run(parts: &RunParts) -> Run {
     Run {
         command,
         program,
+        from: None,
         args: parts.args.clone(),
         env: parts
             .env

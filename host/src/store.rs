@@ -5,6 +5,7 @@
 //! the files in its state directory, which only the manager's user may enter; `open` sees to that.
 
 mod audit;
+mod awaited;
 mod backup;
 mod deadlines;
 mod error;

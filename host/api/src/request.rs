@@ -1,5 +1,6 @@
 //! Requests and queries as the API shows and takes them.
 
+pub use crate::program::Source;
 use crate::receipt::{LinkState, Receipt};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -87,7 +88,7 @@ pub enum OnDisconnect {
     Kill,
 }
 
-/// A program to start. Exactly one of `command` and `program` is given.
+/// A program to start. Exactly one of `command`, `program` and `from` is given.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
@@ -97,6 +98,9 @@ pub struct Run {
     /// A program that was uploaded before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<ProgramRef>,
+    /// A program that lives elsewhere: the manager fetches it, never the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Source>,
     /// Arguments; there is no shell in between.
     #[serde(default)]
     pub args: Vec<String>,
@@ -266,6 +270,9 @@ pub struct Request {
     pub on_disconnect: OnDisconnect,
     /// Whether a cancel was asked for.
     pub cancel_asked: bool,
+    /// What it waits for before it can be offered, where that is not its guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// How often it was offered to the guest.
     pub offers: u32,
     /// When the guest is to reboot for it.
@@ -321,7 +328,7 @@ pub enum State {
     Refused,
     /// It had started, and guest or agent went down before an outcome was on disk.
     Interrupted,
-    /// The manager does not have the program.
+    /// The manager does not have the program, or could not fetch it.
     NotRetrieved,
     /// The program did not arrive whole in the guest.
     NotReceived,

@@ -29,6 +29,7 @@ pub(crate) fn details(request: &Request) -> String {
     if let Action::Run(run) = &request.action {
         run_facts(&mut list, run);
     }
+    list.extend(request.waits_for.as_ref().map(|what| ("waits for", what.into())));
     if request.cancel_asked {
         list.push(("cancel", "was asked for".into()));
     }
@@ -42,6 +43,10 @@ pub(crate) fn details(request: &Request) -> String {
 }
 
 fn run_facts(list: &mut Facts<'_>, run: &Run) {
+    if let Some(from) = &run.from {
+        list.push(("from", from.url.as_str().into()));
+        list.push(("sha256", from.sha256.as_str().into()));
+    }
     list.extend(run.user.as_ref().map(|user| ("user", user.into())));
     list.extend(run.cwd.as_ref().map(|cwd| ("directory", cwd.into())));
     match run.input {

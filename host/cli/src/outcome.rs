@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::follow::say;
 use crate::size;
-use crate::text::word;
+use crate::text::{started, word};
 use doorbell_client::api::receipt::{OutputTotal, Receipt, StartFault, Usage};
 use doorbell_client::api::request::{Action, Request, Run, State};
 use nix::errno::Errno;
@@ -53,7 +53,7 @@ pub(crate) fn signal_name(signal: u8) -> String {
 
 /// Why a program was not started, each reason in words of its own.
 pub(crate) fn start_fault(run: &Run, receipt: &Receipt) -> Option<String> {
-    let name = run.program.as_ref().map(|program| &program.name).or(run.command.as_ref())?;
+    let name = started(run)?;
     let why = match receipt.start_fault? {
         StartFault::NotFound if name.contains('/') => "there is no such file in the guest".to_owned(),
         StartFault::NotFound => "there is no such command in the guest's PATH".to_owned(),

@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use doorbell_client::OUTPUT_LEN_MAX;
 use doorbell_client::api::guest::Presence;
 use doorbell_client::api::request::{
-    Action, Input, Limits, NewRequest, OnDisconnect, Reboot, Request, Run, Variable,
+    self as api, Action, Input, Limits, NewRequest, OnDisconnect, Reboot, Request, Run, Variable,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
     #[command(flatten)]
+    elsewhere: Elsewhere,
+    #[command(flatten)]
     how: How,
     #[command(flatten)]
     most: Most,
@@ -38,8 +40,23 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     reboots: Reboots,
     /// What to run in the guest
-    #[arg(last = true, required_unless_present = "program", value_names = ["COMMAND", "ARGS"], num_args = 1..)]
+    #[arg(last = true, required_unless_present_any = ["program", "from"], value_names = ["COMMAND", "ARGS"], num_args = 1..)]
     command: Vec<String>,
+}
+
+/// A program that lives elsewhere
+#[derive(Args, Debug)]
+struct Elsewhere {
+    /// Have the manager fetch this program and run it: https://…; http:// and file:// only where its configuration
+    /// allows them
+    #[arg(long, value_name = "URL", requires = "sha256", conflicts_with = "program")]
+    from: Option<String>,
+    /// The SHA-256 that the fetched program must have
+    #[arg(long, value_name = "DIGEST", requires = "from")]
+    sha256: Option<String>,
+    /// What to call it; the last part of the URL's path when not given
+    #[arg(long, value_name = "NAME", requires = "from")]
+    name: Option<String>,
 }
 
 /// As whom, where and with what
@@ -227,8 +244,10 @@ async fn leave(context: &Context, request: &Request) -> Result<Exit, Failure> {
 
 async fn new_request(context: &Context, args: RunArgs) -> Result<NewRequest, Failure> {
     let mut words = args.command.into_iter();
+    let from = args.elsewhere.wanted();
     let (command, program) = match &args.program {
         Some(path) => (None, Some(upload::upload(context, path).await?)),
+        None if from.is_some() => (None, None),
         None => (words.next(), None),
     };
     let (how, most, order) = (args.how, args.most, args.order);
@@ -240,6 +259,7 @@ async fn new_request(context: &Context, args: RunArgs) -> Result<NewRequest, Fai
     let run = Run {
         command,
         program,
+        from,
         args: words.collect(),
         env,
         cwd: how.cwd,
@@ -267,6 +287,13 @@ async fn new_request(context: &Context, args: RunArgs) -> Result<NewRequest, Fai
         },
         reason: order.reason,
     })
+}
+
+impl Elsewhere {
+    fn wanted(self) -> Option<api::Source> {
+        let (url, sha256) = self.from.zip(self.sha256)?;
+        Some(api::Source { url, sha256, name: self.name })
+    }
 }
 
 impl Source {

@@ -2,7 +2,7 @@
 
 use crate::table::{Cell, Tone};
 use doorbell_client::api::guest::Presence;
-use doorbell_client::api::request::{Action, State};
+use doorbell_client::api::request::{Action, Run, State};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -79,9 +79,8 @@ pub(crate) fn short(id: &str) -> String {
 pub(crate) fn action(action: &Action) -> String {
     match action {
         Action::Run(run) => {
-            let program = run.program.as_ref().map(|program| program.name.as_str());
-            let name = program.or(run.command.as_deref()).unwrap_or_default();
-            let words = std::iter::once(name).chain(run.args.iter().map(String::as_str));
+            let words =
+                std::iter::once(started(run).unwrap_or_default()).chain(run.args.iter().map(String::as_str));
             format!("run {}", words.map(quoted).collect::<Vec<_>>().join(" "))
         }
         Action::LinkUp(link) => format!("link up {}", link.link),
@@ -89,6 +88,13 @@ pub(crate) fn action(action: &Action) -> String {
         Action::Put(put) => format!("put {}", put.path),
         Action::Get(get) => format!("get {}", get.path),
     }
+}
+
+/// What a run starts, by the name that people know it by.
+pub(crate) fn started(run: &Run) -> Option<&str> {
+    let program = run.program.as_ref().map(|program| program.name.as_str());
+    let from = run.from.as_ref().and_then(|from| from.name.as_deref());
+    run.command.as_deref().or(program).or(from)
 }
 
 /// A word of a command as one would type it; only so that its ends can be seen.

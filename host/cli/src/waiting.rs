@@ -30,6 +30,9 @@ async fn why(context: &Context, id: &str) -> Option<String> {
 
 fn line(request: &Request, guest: &Guest) -> String {
     let name = &guest.name;
+    if let Some(what) = &request.waits_for {
+        return format!("waiting for {what} (request {})", request.id);
+    }
     let why = match guest.presence {
         Presence::Connected => match guest.open_requests.saturating_sub(1) {
             0 => format!("{name} is connected and has not taken it yet"),

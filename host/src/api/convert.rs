@@ -4,11 +4,12 @@
 
 use super::error::ApiError;
 use crate::manager::Manager;
+use crate::retrieve::Location;
 use crate::store::{AcceptRequest, Place};
 use doorbell_api::error::ErrorCode;
 use doorbell_api::request::{
     Action as AskedAction, Form as AskedForm, Input as AskedInput, NewRequest, ProgramRef, Put as AskedPut,
-    Reboot as AskedReboot, Run as AskedRun, Window as AskedWindow,
+    Reboot as AskedReboot, Run as AskedRun, Source, Window as AskedWindow,
 };
 use doorbell_wire::ids::{Digest, GuestCid, LinkName, MacAddress, ShortText};
 use doorbell_wire::limits::{MANAGER_PORT, OUTPUT_LEN_DEFAULT, PATH_LEN_MAX};
@@ -31,9 +32,12 @@ pub(crate) async fn request(manager: &Manager, new: NewRequest) -> Result<Accept
             "confirm_within_ms 0 would close every request; leave it out for an hour",
         ));
     }
+    let (action, elsewhere) = action(manager, new.action).await?;
+    let (source, awaits_program) =
+        elsewhere.map_or((None, false), |Elsewhere { source, here }| (Some(source), !here));
     Ok(AcceptRequest {
         id: new.id.map(|id| id.parse()).transpose()?,
-        action: with_reboot(action(manager, new.action).await?, new.reboot)?,
+        action: with_reboot(action, new.reboot)?,
         timeout_ms: new.timeout_ms,
         expires_in_ms: new.expires_in_ms,
         idempotent: new.idempotent,
@@ -41,6 +45,8 @@ pub(crate) async fn request(manager: &Manager, new: NewRequest) -> Result<Accept
         on_disconnect: new.on_disconnect,
         reason: new.reason.map(TryInto::try_into).transpose()?,
         confirm_within_ms: new.confirm_within_ms,
+        source,
+        awaits_program,
     })
 }
 
@@ -94,22 +100,38 @@ pub(super) fn absolute(what: &str, path: String) -> Result<PathBuf, ApiError> {
     Ok(path.into())
 }
 
-async fn action(manager: &Manager, asked: AskedAction) -> Result<Action, ApiError> {
-    match asked {
-        AskedAction::Run(asked) => run(manager, asked).await.map(Action::Run),
-        AskedAction::LinkUp(asked) => Ok(Action::LinkSet(LinkSet { link: link(&asked.link)?, up: true })),
-        AskedAction::LinkDown(asked) => Ok(Action::LinkSet(LinkSet { link: link(&asked.link)?, up: false })),
-        AskedAction::Put(asked) => put(manager, asked).await.map(Action::Put),
-        AskedAction::Get(asked) => Ok(Action::Get(Get { path: asked.path.try_into()? })),
-    }
+/// Where a program lives that is not uploaded, and whether the manager has it all the same.
+struct Elsewhere {
+    source: Source,
+    here: bool,
 }
 
-async fn run(manager: &Manager, asked: AskedRun) -> Result<Run, ApiError> {
-    let executable = match (asked.command, asked.program) {
-        (Some(command), None) => Executable::InGuest(Command::try_from(command)?),
-        (None, Some(program)) => Executable::Program(self::program(manager, program).await?),
-        (None, None) => return Err(ApiError::invalid("a run needs a command or a program")),
-        (Some(_), Some(_)) => return Err(ApiError::invalid("a run has a command or a program, not both")),
+async fn action(manager: &Manager, asked: AskedAction) -> Result<(Action, Option<Elsewhere>), ApiError> {
+    let action = match asked {
+        AskedAction::Run(asked) => {
+            let (run, elsewhere) = run(manager, asked).await?;
+            return Ok((Action::Run(run), elsewhere));
+        }
+        AskedAction::LinkUp(asked) => Action::LinkSet(LinkSet { link: link(&asked.link)?, up: true }),
+        AskedAction::LinkDown(asked) => Action::LinkSet(LinkSet { link: link(&asked.link)?, up: false }),
+        AskedAction::Put(asked) => put(manager, asked).await.map(Action::Put)?,
+        AskedAction::Get(asked) => Action::Get(Get { path: asked.path.try_into()? }),
+    };
+    Ok((action, None))
+}
+
+async fn run(manager: &Manager, asked: AskedRun) -> Result<(Run, Option<Elsewhere>), ApiError> {
+    let (executable, elsewhere) = match (asked.command, asked.program, asked.from) {
+        (Some(command), None, None) => (Executable::InGuest(Command::try_from(command)?), None),
+        (None, Some(program), None) => (Executable::Program(self::program(manager, program).await?), None),
+        (None, None, Some(from)) => {
+            let (program, elsewhere) = self::elsewhere(manager, from).await?;
+            (Executable::Program(program), Some(elsewhere))
+        }
+        (None, None, None) => return Err(ApiError::invalid("a run needs a command, a program or from")),
+        (Some(_), ..) | (None, Some(_), Some(_)) => {
+            return Err(ApiError::invalid("a run has one of command, program and from"));
+        }
     };
     let env = asked.env.into_iter().map(|variable| (variable.name, variable.value)).collect();
     let cwd = asked.cwd.map(TryInto::try_into).transpose()?;
@@ -125,7 +147,8 @@ async fn run(manager: &Manager, asked: AskedRun) -> Result<Run, ApiError> {
         cpu_percent_max: asked.limits.cpu_percent_max,
         output_len_max: asked.limits.output_max.unwrap_or(OUTPUT_LEN_DEFAULT),
     };
-    Ok(Run::try_from(RunParts { executable, args: asked.args, env, cwd, user, input, limits })?)
+    let run = Run::try_from(RunParts { executable, args: asked.args, env, cwd, user, input, limits })?;
+    Ok((run, elsewhere))
 }
 
 /// The size of a terminal.
@@ -195,6 +218,21 @@ async fn program(manager: &Manager, asked: ProgramRef) -> Result<Program, ApiErr
         return Err(ApiError::new(ErrorCode::NotFound, text));
     };
     Ok(Program::new(digest, len, asked.name.try_into()?)?)
+}
+
+/// A program by its digest and place. Whether the place may be asked is seen when it is: one that is here
+/// already is not fetched.
+async fn elsewhere(manager: &Manager, asked: Source) -> Result<(Program, Elsewhere), ApiError> {
+    let digest: Digest = asked.sha256.parse()?;
+    let place = Location::parse(&asked.url).map_err(|error| {
+        // Not the URL: what is wrong with it can be a password in it.
+        ApiError::invalid(format!("the program's URL cannot be taken: {error}"))
+    })?;
+    let name = asked.name.unwrap_or_else(|| place.name());
+    let len = manager.programs.len(digest).await;
+    let program = Program::new(digest, len.unwrap_or(0), name.clone().try_into()?)?;
+    let source = Source { url: place.as_str().to_owned(), sha256: digest.to_string(), name: Some(name) };
+    Ok((program, Elsewhere { source, here: len.is_some() }))
 }
 
 /// A MAC address where it reads as one, else a name: the kernel takes no ':' in names.

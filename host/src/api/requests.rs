@@ -5,7 +5,7 @@ use super::convert;
 use super::error::ApiError;
 use crate::manager::Manager;
 use crate::request::Admission;
-use crate::store::{RequestFilter, RequestRow};
+use crate::store::RequestFilter;
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -36,7 +36,7 @@ pub(super) async fn accept(
         Admission::Accepted => StatusCode::CREATED,
         Admission::Unchanged => StatusCode::OK,
     };
-    Ok((status, Json(row.to_api())))
+    Ok((status, Json(manager.shown(&row))))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -68,7 +68,7 @@ pub(super) async fn list(
         manager.store.guest(name).await?;
     }
     let (rows, more) = manager.store.requests(RequestFilter { guest, open: params.open, limit }).await?;
-    Ok(Json(RequestList { requests: rows.iter().map(RequestRow::to_api).collect(), more }))
+    Ok(Json(RequestList { requests: rows.iter().map(|row| manager.shown(row)).collect(), more }))
 }
 
 /// One request, by its id or a unique beginning of it.
@@ -78,7 +78,8 @@ pub(super) async fn show(
     State(manager): State<Arc<Manager>>,
     Path(id): Path<String>,
 ) -> Result<Json<Request>, ApiError> {
-    Ok(Json(manager.store.find_request(&id).await?.to_api()))
+    let row = manager.store.find_request(&id).await?;
+    Ok(Json(manager.shown(&row)))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -106,7 +107,7 @@ pub(super) async fn wait(
     loop {
         let row = manager.store.request(id).await?;
         if row.state.is_final() || timeout_at(end, moved.changed()).await.is_err() {
-            return Ok(Json(row.to_api()));
+            return Ok(Json(manager.shown(&row)));
         }
     }
 }
@@ -121,7 +122,7 @@ pub(super) async fn cancel(
 ) -> Result<Json<Request>, ApiError> {
     let id = manager.store.find_request(&id).await?.id;
     let row = manager.cancel(&caller.actor(), id, None).await?;
-    Ok(Json(row.to_api()))
+    Ok(Json(manager.shown(&row)))
 }
 
 const LIST_DEFAULT: u32 = 100;

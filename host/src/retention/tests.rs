@@ -261,6 +261,8 @@ fn plain() -> AcceptRequest {
         idempotent: false,
         urgent: false,
         on_disconnect: OnDisconnect::Keep,
+        source: None,
+        awaits_program: false,
         reason: None,
         confirm_within_ms: None,
     }

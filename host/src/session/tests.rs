@@ -524,6 +524,8 @@ fn run(executable: &Value, input: &str) -> AcceptRequest {
         on_disconnect: OnDisconnect::Keep,
         reason: None,
         confirm_within_ms: None,
+        source: None,
+        awaits_program: false,
     }
 }
 

@@ -174,24 +174,26 @@ impl<'a> Hands<'a> {
         self.taken = Some(row.id);
     }
 
-    /// The next one that may be offered: urgent ones first, each kind in its order.
+    /// The next one that may be offered: urgent ones first, each kind in its order. One whose program is still
+    /// being fetched holds its place: those of its kind behind it wait with it.
     fn lowest(&self, conn: &Connection, guest: GuestId) -> Result<Option<RequestRow>, StoreError> {
         let kinds = [(true, self.urgent < URGENT_MAX), (false, self.ordinary < self.concurrency)];
         for (urgent, _) in kinds.into_iter().filter(|(_, room)| *room) {
-            if let Some(id) = self.waiting(conn, guest, urgent)? {
+            if let Some((id, false)) = self.waiting(conn, guest, urgent)? {
                 return maybe(conn, id);
             }
         }
         Ok(None)
     }
 
+    /// The first of a kind that is not in hand, and whether it awaits its program.
     fn waiting(
         &self,
         conn: &Connection,
         guest: GuestId,
         urgent: bool,
-    ) -> Result<Option<RequestId>, StoreError> {
-        let sql = "SELECT id FROM requests WHERE guest = ?1 AND urgent = ?2
+    ) -> Result<Option<(RequestId, bool)>, StoreError> {
+        let sql = "SELECT id, awaits_program FROM requests WHERE guest = ?1 AND urgent = ?2
              AND state IN ('queued', 'offered', 'fetched') ORDER BY sequence";
         let mut waiting = conn.prepare_cached(sql)?;
         let mut rows = waiting.query(params![guest.as_bytes(), urgent])?;
@@ -199,7 +201,7 @@ impl<'a> Hands<'a> {
         while let Some(row) = rows.next()? {
             let id = RequestId::new(row.get(0)?);
             if !self.in_hand.contains(&id) && self.taken != Some(id) {
-                return Ok(Some(id));
+                return Ok(Some((id, row.get(1)?)));
             }
         }
         Ok(None)

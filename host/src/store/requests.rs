@@ -3,6 +3,7 @@
 //! Called by the API for operators and by the daemon's timer for expiries. Trusts actions, which are checked
 //! types; a caller's own request id is taken for a repetition only when everything else is the same too.
 
+use super::awaited::{read, same_action, told_source, written};
 use super::guests::{by_name, random};
 use super::receipts::{Closing, close};
 use super::retention::refuse_ended;
@@ -10,7 +11,7 @@ use super::stages::put;
 use super::writer::Work;
 use super::{AcceptRequest, GuestRow, RequestRow, Store, StoreError};
 use crate::actor::Actor;
-use crate::request::{Admission, Happening, from_word, shown, summary};
+use crate::request::{Admission, Happening, from_elsewhere, from_word, shown, summary};
 use crate::time::unix_us;
 use crate::trace::Stamp;
 use doorbell_api::request::{OnDisconnect, State};
@@ -110,7 +111,7 @@ pub(super) fn many(
         "SELECT r.id, g.name, r.guest, r.sequence, r.action, r.state, r.asked_by, r.reason, r.accepted_at_ms,
          r.expires_in_ms, r.expires_at_ms, r.timeout_ms, r.idempotent, r.cancel_asked, r.offers, r.starts,
          c.receipt, r.urgent, r.on_disconnect, r.step, r.confirm_within_ms, r.stdout_base, r.stderr_base,
-         r.output_removed_at_ms
+         r.output_removed_at_ms, r.source, r.awaits_program
          FROM requests r JOIN guests g ON g.id = r.guest LEFT JOIN receipts c ON c.request = r.id
          WHERE {condition}"
     );
@@ -142,7 +143,7 @@ pub(super) fn accept(
         guest: guest.name,
         guest_id: guest.id,
         sequence,
-        shown,
+        shown: from_elsewhere(shown, new.source.as_ref()),
         state: State::Queued,
         asked_by: by.to_owned(),
         reason: new.reason,
@@ -157,6 +158,8 @@ pub(super) fn accept(
         urgent: new.urgent,
         on_disconnect: new.on_disconnect,
         cancel_asked: false,
+        source: new.source,
+        awaits_program: new.awaits_program,
         offers: 0,
         starts: 0,
         step: 1,
@@ -169,7 +172,8 @@ pub(super) fn accept(
     insert(work.conn, &row)?;
     let reason = row.reason.as_ref().map(|text| format!(", because {:?}", text.as_str())).unwrap_or_default();
     let urgent = if row.urgent { ", urgent" } else { "" };
-    let detail = format!("sequence {}: {}{urgent}{reason}", row.sequence, summary(&row.action));
+    let from = row.source.as_ref().map(told_source).unwrap_or_default();
+    let detail = format!("sequence {}: {}{from}{urgent}{reason}", row.sequence, summary(&row.action));
     put(work.conn, id, &Stamp::host(Station::Accepted, at_us))?;
     work.when_durable(id, Station::Durable);
     work.audit(by, "request-accepted", Some(row.guest.as_str()), Some(id), detail)?;
@@ -178,7 +182,7 @@ pub(super) fn accept(
 
 fn repeated(known: RequestRow, guest: GuestId, new: &AcceptRequest) -> Result<RequestRow, StoreError> {
     let same = known.guest_id == guest
-        && known.action == new.action
+        && same_action(&known, new)
         && known.timeout_ms == new.timeout_ms
         && known.expires_in_ms == new.expires_in_ms
         && known.idempotent == new.idempotent
@@ -200,8 +204,9 @@ fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
         .map_err(|error| StoreError::internal("write the action", error))?;
     conn.prepare_cached(
         "INSERT INTO requests (id, guest, sequence, action, timeout_ms, expires_in_ms, expires_at_ms, idempotent,
-         reason, asked_by, accepted_at_ms, urgent, on_disconnect, confirm_within_ms, payload, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 'queued')",
+         reason, asked_by, accepted_at_ms, urgent, on_disconnect, confirm_within_ms, payload, source,
+         awaits_program, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 'queued')",
     )?
     .execute(params![
         row.id.as_bytes(),
@@ -218,7 +223,9 @@ fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
         row.urgent,
         word_of(row.on_disconnect),
         row.confirm_within_ms,
-        row.action.payload().as_ref().map(|payload| payload.digest.as_bytes())
+        row.action.payload().as_ref().map(|payload| payload.digest.as_bytes()),
+        row.source.as_ref().map(written).transpose()?,
+        row.awaits_program
     ])?;
     Ok(())
 }
@@ -296,12 +303,14 @@ fn read_request(row: &Row<'_>) -> Result<RequestRow, StoreError> {
     let action: Action = serde_json::from_str(&row.get::<_, String>(4)?).map_err(text)?;
     let state = row.get::<_, String>(5)?;
     let receipt: Option<String> = row.get(16)?;
+    let source = row.get::<_, Option<String>>(24)?.map(|text| read(&text)).transpose()?;
+    let shown = shown(&action).ok_or_else(|| StoreError::damaged("request", "a query"))?;
     Ok(RequestRow {
         id: RequestId::new(row.get(0)?),
         guest: row.get::<_, String>(1)?.try_into().map_err(damaged)?,
         guest_id: GuestId::new(row.get(2)?),
         sequence: Sequence::try_from(row.get::<_, u64>(3)?).map_err(damaged)?,
-        shown: shown(&action).ok_or_else(|| StoreError::damaged("request", "a query"))?,
+        shown: from_elsewhere(shown, source.as_ref()),
         action,
         state: from_word(&state).ok_or_else(|| StoreError::damaged("state of a request", state))?,
         asked_by: row.get(6)?,
@@ -318,6 +327,8 @@ fn read_request(row: &Row<'_>) -> Result<RequestRow, StoreError> {
             OnDisconnect::Keep
         },
         cancel_asked: row.get(13)?,
+        source,
+        awaits_program: row.get(25)?,
         offers: row.get(14)?,
         starts: row.get(15)?,
         step: row.get(19)?,

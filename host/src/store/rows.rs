@@ -162,6 +162,10 @@ pub struct AcceptRequest {
     pub reason: Option<ShortText>,
     /// Milliseconds its guest may be away once it has started.
     pub confirm_within_ms: Option<u64>,
+    /// Where its program lives, when that is elsewhere.
+    pub source: Option<api::Source>,
+    /// Whether the program has to be fetched from there first.
+    pub awaits_program: bool,
 }
 
 /// A request.
@@ -201,6 +205,10 @@ pub struct RequestRow {
     pub on_disconnect: OnDisconnect,
     /// Whether a cancel was asked for.
     pub cancel_asked: bool,
+    /// Where its program lives, when that is elsewhere.
+    pub source: Option<api::Source>,
+    /// Whether the program has to be fetched from there first.
+    pub awaits_program: bool,
     /// How often it was offered.
     pub offers: u32,
     /// How often its start was reported.
@@ -235,6 +243,7 @@ impl RequestRow {
             urgent: self.urgent,
             on_disconnect: self.on_disconnect,
             cancel_asked: self.cancel_asked,
+            waits_for: None,
             offers: self.offers,
             reboot: reboot(&self.action),
             step: self.step,

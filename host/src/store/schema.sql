@@ -76,6 +76,9 @@ CREATE TABLE requests (
     urgent          INTEGER NOT NULL DEFAULT 0 CHECK (urgent IN (0, 1)),
     on_disconnect   TEXT NOT NULL DEFAULT 'keep' CHECK (on_disconnect IN ('keep', 'kill')),
     reason          TEXT,
+    -- Where the program lives when that is elsewhere (JSON), and whether it has to be fetched from there first.
+    source          TEXT CHECK (json_valid(source)),
+    awaits_program  INTEGER NOT NULL DEFAULT 0 CHECK (awaits_program IN (0, 1)),
     asked_by        TEXT NOT NULL,
     accepted_at_ms  INTEGER NOT NULL,
     state           TEXT NOT NULL CHECK (state IN (
@@ -99,7 +102,8 @@ CREATE TABLE requests (
     output_bytes    INTEGER NOT NULL DEFAULT 0 CHECK (output_bytes >= 0),
     output_removed_at_ms INTEGER,
     UNIQUE (guest, sequence),
-    CHECK ((expires_in_ms IS NULL) = (expires_at_ms IS NULL))
+    CHECK ((expires_in_ms IS NULL) = (expires_at_ms IS NULL)),
+    CHECK (awaits_program = 0 OR source IS NOT NULL)
 ) STRICT;
 
 -- The open requests of a guest in order, and those that a pull settles first: a pull of a guest with a long
@@ -108,6 +112,7 @@ CREATE INDEX requests_open ON requests (guest, sequence)
     WHERE state IN ('queued', 'offered', 'fetched', 'started');
 CREATE INDEX requests_waiting ON requests (guest, urgent, sequence)
     WHERE state IN ('queued', 'offered', 'fetched');
+CREATE INDEX requests_awaiting ON requests (number) WHERE awaits_program = 1 AND state = 'queued';
 CREATE INDEX requests_killed ON requests (on_disconnect)
     WHERE on_disconnect = 'kill' AND state IN ('queued', 'offered', 'fetched', 'started');
 CREATE INDEX requests_started ON requests (guest) WHERE state IN ('started', 'unconfirmed');

@@ -1,5 +1,6 @@
 //! What the store promises, one test for each promise. This file has what the tests share.
 
+mod awaited;
 mod durability;
 mod guests;
 mod life;
@@ -141,6 +142,8 @@ fn plain() -> AcceptRequest {
         on_disconnect: OnDisconnect::Keep,
         reason: None,
         confirm_within_ms: None,
+        source: None,
+        awaits_program: false,
     }
 }
 
