@@ -23,6 +23,7 @@ pub struct Daemon {
     log: PathBuf,
     under: Vec<String>,
     program: Option<PathBuf>,
+    config: Option<PathBuf>,
     process: Option<Process>,
 }
 
@@ -53,11 +54,20 @@ impl Daemon {
         daemon
     }
 
+    /// Starts a manager with a fresh state and this configuration.
+    #[must_use]
+    pub fn start_with(place: &Place, config: &str) -> Self {
+        let mut daemon = Self::idle(place);
+        daemon.config = Some(place.file("doorbelld.toml", config.as_bytes()));
+        daemon.restart();
+        daemon
+    }
+
     /// A manager that does not run yet.
     #[must_use]
     pub fn idle(place: &Place) -> Self {
         let (state, socket, log) = (place.join("state"), place.join("d.sock"), place.join("doorbelld.log"));
-        Self { state, socket, log, under: Vec::new(), program: None, process: None }
+        Self { state, socket, log, under: Vec::new(), program: None, config: None, process: None }
     }
 
     /// Starts it, again on the same state, and waits until it answers.
@@ -105,14 +115,16 @@ impl Daemon {
     /// The command line it is started with.
     #[must_use]
     pub fn arguments(&self) -> Vec<PathBuf> {
-        vec![
+        let config = self.config.iter().flat_map(|file| [PathBuf::from("--config"), file.clone()]);
+        let rest: [PathBuf; 6] = [
             "--state-dir".into(),
             self.state.clone(),
             "--socket".into(),
             self.socket.clone(),
             "--log".into(),
             LOG.into(),
-        ]
+        ];
+        config.chain(rest).collect()
     }
 
     /// Ends it as a crash would.
