@@ -4,7 +4,7 @@ use super::restore::restore;
 use super::*;
 use crate::config::Config;
 use crate::retention::tests::{Bench, DAY, ROOT, command, program};
-use crate::store::{NextOffer, Pull};
+use crate::store::{Door, NextOffer, Pull};
 use crate::time::unix_ms;
 use doorbell_api::error::ErrorCode;
 use doorbell_wire::ids::{BootId, Nonce, PublicKey, SessionToken};
@@ -102,9 +102,13 @@ async fn a_restored_manager_takes_each_guest_once_by_its_key_alone() {
     let bench = Bench::new().await;
     let token = |byte| SessionToken::new([byte; 32]);
     let admit = async |manager: &Manager, presented, fresh| {
-        let verdict = manager.store.admit(bench.guest.id, &claims(presented), fresh, "cid 7").await.unwrap();
+        let verdict = manager
+            .store
+            .admit(bench.guest.id, &claims(presented), fresh, Door::Channel, "cid 7")
+            .await
+            .unwrap();
         if verdict == crate::store::Verdict::Welcome {
-            manager.store.confirm(bench.guest.id, fresh).await.unwrap();
+            manager.store.confirm(bench.guest.id, Door::Channel, fresh).await.unwrap();
         }
         verdict
     };
