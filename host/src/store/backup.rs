@@ -96,6 +96,7 @@ pub(crate) fn take_over(dir: &Path, by: &Actor, from: &str) -> Result<u64, Store
             "UPDATE guests SET token_current = NULL, token_next = NULL, token_issued = 0 WHERE removed_at_ms IS NULL",
             [],
         )?;
+        work.conn.execute("DELETE FROM share_tokens", [])?;
         let floor = work.now.checked_div(1000).unwrap_or_default().saturating_mul(LEAP).min(i64::MAX as u64);
         work.conn.execute(
             "UPDATE guests SET next_sequence = max(min(next_sequence, ?2) + ?3, ?1)",
