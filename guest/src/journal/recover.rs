@@ -1,7 +1,7 @@
 //! What the journal on disk says after any crash, and after damage.
 //!
-//! Called when the journal is opened. Trusts nothing on the disk. A last record that is shorter than it says is
-//! one whose append a crash cut: nothing had begun by it, and it is cut away. Anything else that cannot be read
+//! Called when the journal is opened. Trusts nothing on the disk. A last record that is shorter than it says, or an
+//! end of zeros, is one whose append a crash cut: nothing had begun by it, and it is cut away. Anything else that cannot be read
 //! is damage, and may have been a start: what can be read in front of it and behind it is kept, and every
 //! sequence that a lost record can have spoken of is settled, so that nothing of it starts a second time.
 
@@ -56,8 +56,8 @@ pub fn recover(bytes: &[u8]) -> Option<Recovered> {
             break;
         }
         let Some(at) = next_record(rest) else {
-            if lost == 0 && Record::shape(rest) == Shape::Cut {
-                let (good, cut) = (bytes.len().saturating_sub(rest.len()), rest.len());
+            let (good, cut) = (bytes.len().saturating_sub(rest.len()), rest.len());
+            if lost == 0 && Record::shape(written(rest, good)) == Shape::Cut {
                 return Some(Recovered { history, end: End::Torn { good, cut }, form });
             }
             lost = lost.saturating_add(rest.len());
@@ -71,6 +71,14 @@ pub fn recover(bytes: &[u8]) -> Option<Recovered> {
     }
     history.settle_unknown();
     Some(Recovered { history, end: End::Damaged { lost, kept }, form })
+}
+
+/// What of a file's end was written. A power cut can leave a file the length of its last appends and not their bytes,
+/// which then read as zeros, to the beginning of a sector: those were not synced, so nothing had begun by them.
+fn written(rest: &[u8], at: usize) -> &[u8] {
+    let end = rest.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1));
+    let sector = at.saturating_add(end).next_multiple_of(SECTOR_LEN).saturating_sub(at);
+    if end == 0 { &[] } else { rest.get(..sector).unwrap_or(rest) }
 }
 
 /// Where the next record begins that can be read.
@@ -88,5 +96,7 @@ pub fn header(form: u8) -> [u8; 20] {
     header
 }
 
+/// Bytes that a disk writes whole or not at all.
+const SECTOR_LEN: usize = 512;
 /// The forms that are read. The lowest one that holds all records is written.
 const FORMS: [u8; 2] = [1, 2];

@@ -128,6 +128,32 @@ fn a_torn_end_is_cut_from_the_file_and_appending_goes_on() {
 }
 
 #[test]
+fn an_append_of_which_a_power_cut_left_the_length_alone_is_torn() {
+    let bytes = bytes_of(&script());
+    let whole = recover(&bytes).unwrap();
+    // A record that was never synced, a byte of it, several of them, and one whose first sector was written.
+    let record = Record::Started(started(200)).to_bytes().unwrap();
+    for zeros in [1, 26, record.len(), 300] {
+        let found = recover(&[bytes.clone(), vec![0; zeros]].concat()).unwrap();
+        assert_eq!(found.end, End::Torn { good: bytes.len(), cut: zeros });
+        assert_eq!(found.history, whole.history);
+    }
+    let mut filled = bytes.clone();
+    let mut number = 100;
+    while filled.len() % 512 < 512 - record.len() || filled.len() % 512 > 500 {
+        filled.extend(Record::Started(started(number)).to_bytes().unwrap());
+        number += 1;
+    }
+    let good = filled.len();
+    let first = 512 - good % 512;
+    filled
+        .extend([&record[..first.min(record.len())], &vec![0; record.len().saturating_sub(first)]].concat());
+    if first < record.len() {
+        assert_eq!(recover(&filled).unwrap().end, End::Torn { good, cut: record.len() });
+    }
+}
+
+#[test]
 fn a_file_that_is_no_journal_is_not_overwritten() {
     let (_dir, state) = state();
     let path = state.root().join("journal");
