@@ -150,9 +150,9 @@ async fn sequences_of_a_restored_manager_are_above_all_that_went_before() {
         let offer = offer.unwrap();
         assert_eq!((offer.request, u64::from(offer.sequence.unwrap())), (waits, 1));
         highest = sequence;
-        // The next restore is of a later second.
-        let before = unix_ms() / 1000;
-        while unix_ms() / 1000 == before {
+        // The next restore is of a later millisecond.
+        let before = unix_ms();
+        while unix_ms() == before {
             tokio::task::yield_now().await;
         }
     }

@@ -93,8 +93,11 @@ fn reboot_contradiction(wanted: &RunReboot, outcome: &Outcome, evidence: &Eviden
             return Some("evidence that does not belong to run-reboot".into());
         }
     };
-    let due = *outcome == Outcome::Succeeded && wanted.reboot == Reboot::AfterSuccess
-        || matches!(outcome, Outcome::Continues(_));
+    let due = match outcome {
+        Outcome::Succeeded => wanted.reboot == Reboot::AfterSuccess,
+        Outcome::Continues(_) => true,
+        _ => false,
+    };
     (due && !rebooted).then(|| "a reboot is said to be done, and no other run of the kernel was seen".into())
 }
 

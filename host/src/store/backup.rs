@@ -97,7 +97,7 @@ pub(crate) fn take_over(dir: &Path, by: &Actor, from: &str) -> Result<u64, Store
             [],
         )?;
         work.conn.execute("DELETE FROM share_tokens", [])?;
-        let floor = work.now.checked_div(1000).unwrap_or_default().saturating_mul(LEAP).min(i64::MAX as u64);
+        let floor = work.now.saturating_mul(EACH_MS).min(i64::MAX as u64);
         work.conn.execute(
             "UPDATE guests SET next_sequence = max(min(next_sequence, ?2) + ?3, ?1)",
             params![floor, i64::MAX as u64 - LEAP, LEAP],
@@ -160,6 +160,8 @@ fn list<T>(
     Ok(conn.prepare(sql)?.query_map([], read)?.collect::<Result<_, _>>()?)
 }
 
-/// Sequences that a restored store leaves out at least, and those that it has for each second since 1970: more than
-/// any manager has given out after the backup, and more after a later restore than after an earlier one.
+/// Sequences that a restored store leaves out at least.
 const LEAP: u64 = 1 << 20;
+/// And those that it has for each millisecond since 1970: more than any manager gives out, so that a later restore of
+/// the same backup begins above an earlier one.
+const EACH_MS: u64 = 1 << 10;
