@@ -40,14 +40,9 @@ impl Daemon {
     #[must_use]
     pub fn start_under(place: &Place, words: &[&str]) -> Self {
         let mut daemon = Self::idle(place);
-        daemon.set_under(words);
+        daemon.under = words.iter().map(|&word| word.to_owned()).collect();
         daemon.restart();
         daemon
-    }
-
-    /// The program under which it is started from now on, which is to become the manager; none where empty.
-    pub fn set_under(&mut self, words: &[&str]) {
-        self.under = words.iter().map(|&word| word.to_owned()).collect();
     }
 
     /// Starts another build of the manager with a fresh state.
@@ -66,6 +61,12 @@ impl Daemon {
         daemon.config = Some(place.file("doorbelld.toml", config.as_bytes()));
         daemon.restart();
         daemon
+    }
+
+    /// Has it use another state directory from its next start on.
+    pub fn move_to(&mut self, state: &Path) {
+        assert!(self.process.is_none(), "the manager runs");
+        state.clone_into(&mut self.state);
     }
 
     /// A manager that does not run yet.

@@ -67,6 +67,15 @@ impl Lab {
         Self { guest, daemon, place }
     }
 
+    /// The same with a manager that has a configuration.
+    #[must_use]
+    pub fn boot_with(system: System, config: &str) -> Self {
+        let place = Place::new();
+        let daemon = Daemon::start_with(&place, config);
+        let guest = daemon.boot(&place, GUEST, &system.machine());
+        Self { guest, daemon, place }
+    }
+
     /// The command line.
     #[must_use]
     pub fn doorbell(&self) -> Doorbell<'_> {

@@ -7,7 +7,7 @@
 //! - [`place`] a directory of its own · [`build`] what is tested · [`image`] what guests boot · [`disk`] disks that fail
 //! - [`process`] children that are watched · [`wait`] the one place that waits
 //! - [`guest`] · [`daemon`] · [`command`] the three real parts · [`frames`] what a guest's NIC sent
-//! - [`lab`] a manager and a guest that tests share, and ways to look into it · [`misfit`] a program that goes wrong
+//! - [`lab`] a manager and a guest that tests share, and ways to look into it · [`agent`] what happens to its agent · [`misfit`] a program that goes wrong
 //! - [`terminal`] a terminal whose keys a test types
 //! - [`proxy`] stops, cuts or bends the channel between two real parts at a frame of choice
 //! - [`faults`] what a seed draws, who plays it, and what must hold after
@@ -22,6 +22,7 @@
     reason = "the rig serves tests only: a step of it that fails is a test that fails"
 )]
 
+pub mod agent;
 pub mod build;
 pub mod command;
 pub mod daemon;

@@ -11,13 +11,10 @@
 use doorbell_api::guest::Presence;
 use doorbell_api::request::{Request, State};
 use doorbell_client::Stream;
-use doorbell_tests::build::program;
 use doorbell_tests::daemon::sh;
 use doorbell_tests::lab::{AGENT_PID, GUEST, Lab, System, fresh_id};
-use doorbell_tests::misfit::sum;
 use doorbell_tests::process::read;
-use doorbell_tests::wait::{PATIENCE, until};
-use std::io::Write as _;
+use doorbell_tests::wait::PATIENCE;
 
 #[test]
 fn a_program_outlives_its_agent_in_an_initramfs() {
@@ -37,14 +34,14 @@ fn a_program_outlives_its_agent_on_debian_13() {
 fn outlives_its_agent(lab: &Lab) {
     let id = begin_counting(lab);
     let first = lab.agent();
-    kill_agent(lab);
-    let second = await_other_agent(lab, first);
+    lab.kill_agent();
+    let second = lab.await_other_agent(first);
     lab.await_more_output(&id);
     assert_eq!(lab.daemon.request(&id).state, State::Started);
 
-    let other = replace_agent(lab);
-    kill_agent(lab);
-    let _ = await_other_agent(lab, second);
+    let other = lab.replace_agent();
+    lab.kill_agent();
+    let _ = lab.await_other_agent(second);
     let running = lab.look(&format!("{AGENT_PID} && sha256sum /proc/$agent/exe"));
     assert!(running.starts_with(&other), "the build that runs now is {running}, and not {other}");
     lab.await_more_output(&id);
@@ -57,7 +54,7 @@ fn outlives_restarts_by_systemd(lab: &Lab) {
     for _ in 0..2 {
         let before = lab.agent();
         let _ = lab.look("systemctl restart doorbell-agent");
-        let _ = await_other_agent(lab, before);
+        let _ = lab.await_other_agent(before);
         lab.await_more_output(&id);
     }
     // Stopped is not gone: the program waits for nobody, and is told of when the agent is back.
@@ -65,7 +62,7 @@ fn outlives_restarts_by_systemd(lab: &Lab) {
     let _ = lab.look(
         "systemd-run --quiet --on-active=3 --timer-property=AccuracySec=100ms systemctl start doorbell-agent; systemctl stop doorbell-agent",
     );
-    let _ = await_other_agent(lab, before);
+    let _ = lab.await_other_agent(before);
     stop_counting(lab);
     counted_whole(lab, &id);
 }
@@ -154,43 +151,8 @@ fn counted_whole(lab: &Lab, id: &str) -> Request {
     request
 }
 
-/// The one who kills is a program too, and has to outlive what it kills.
-fn kill_agent(lab: &Lab) {
-    let _ = lab.look(&format!("{AGENT_PID} && kill -KILL $agent"));
-}
-
-fn await_other_agent(lab: &Lab, before: u32) -> u32 {
-    until("another agent", || Some(lab.agent()).filter(|&agent| agent != before))
-}
-
-/// An agent that says another version of itself, in the place of the first; gives its digest.
-fn replace_agent(lab: &Lab) -> String {
-    let mut bytes = std::fs::read(program("doorbell-agent")).unwrap();
-    let places = find_all(&bytes, VERSION.as_bytes());
-    assert!(!places.is_empty(), "the agent does not hold its version");
-    for at in places {
-        bytes[at..at + VERSION.len()].copy_from_slice(OTHER_VERSION.as_bytes());
-    }
-    let script = format!(
-        "{AGENT_PID} && file=$(readlink /proc/$agent/exe); cat >\"$file.new\" && chmod 755 \"$file.new\" && \
-         mv \"$file.new\" \"$file\""
-    );
-    let words = ["run", GUEST, "--urgent", "--stdin", "--", "sh", "-c", &script];
-    let (running, mut stdin) = lab.doorbell().begin_fed(&words);
-    stdin.write_all(&bytes).unwrap();
-    drop(stdin);
-    let _ = running.ended().expect(0);
-    sum(&bytes).sha256
-}
-
-fn find_all(bytes: &[u8], what: &[u8]) -> Vec<usize> {
-    (0..bytes.len().saturating_sub(what.len())).filter(|&at| bytes[at..].starts_with(what)).collect()
-}
-
 /// Numbered lines until the test has seen enough; then a status that nothing else has.
 const COUNTING: &str = "echo \"$DOORBELL_REQUEST\" >>/run/starts; n=0; \
     until [ -e /run/enough ]; do \
     i=0; while [ $i -lt 20 ]; do i=$((i+1)); n=$((n+1)); echo \"line $n\"; done; sleep 0.02; done; \
     echo \"end $n\"; exit 5";
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-const OTHER_VERSION: &str = "0.9.9";

@@ -59,8 +59,7 @@ impl History {
             Record::Started(started) => self.start(started, None),
             Record::StartedReboot { started, terms } => self.start(started, Some(terms)),
             Record::GoesDown { sequence, acknowledgement, boot_id } => {
-                let entry =
-                    self.entries.entry(acknowledgement.request).or_insert_with(|| Entry::new(sequence));
+                let entry = self.entries.entry(acknowledgement.request).or_insert(Entry::new(sequence));
                 entry.down = Some((*acknowledgement, boot_id));
             }
             Record::Continued { request } => {
@@ -69,8 +68,7 @@ impl History {
                 }
             }
             Record::Outcome { sequence, acknowledgement } => {
-                let entry =
-                    self.entries.entry(acknowledgement.request).or_insert_with(|| Entry::new(sequence));
+                let entry = self.entries.entry(acknowledgement.request).or_insert(Entry::new(sequence));
                 entry.outcome = Some(*acknowledgement);
             }
             Record::Forgotten { request, sequence } => {
@@ -139,9 +137,9 @@ impl History {
     }
 
     fn start(&mut self, started: Started, terms: Option<Terms>) {
-        let Started { request, sequence, floor, .. } = started;
-        self.raise(floor);
-        self.entries.insert(request, Entry { started: Some(started), terms, ..Entry::new(sequence) });
+        self.raise(started.floor);
+        let entry = Entry { started: Some(started.clone()), terms, ..Entry::new(started.sequence) };
+        self.entries.insert(started.request, entry);
     }
 
     fn settle(&mut self, first: u64, last: u64) {

@@ -38,7 +38,6 @@ impl Agent {
             alone: super::leftovers::Alone::default(),
             turn: 0,
             reboot_at: None,
-            shares: false,
             polls: None,
         };
         for (request, entry) in agent.journal.history().open() {
