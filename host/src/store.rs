@@ -13,6 +13,7 @@ mod guests;
 mod look_up;
 mod offers;
 mod open;
+mod places;
 mod reader;
 mod receipts;
 mod requests;

@@ -3,6 +3,7 @@
 //! Called by the API and, for one guest by its id, by the rest of the store. Trusts values of checked types;
 //! paths come from operators and are looked at here.
 
+use super::places::{check_key_free, check_place_free, checked_path, checked_place, columns, share_of};
 use super::receipts::{Closing, close};
 use super::requests::open_of;
 use super::triggers::{change_trigger, check_share_free, check_trigger, trigger_of, word_of};
@@ -13,10 +14,10 @@ use crate::request::Happening;
 use base64ct::{Base64Unpadded, Encoding};
 use doorbell_api::guest::Trigger;
 use doorbell_wire::ids::{GuestCid, GuestId, GuestName, PublicKey};
-use doorbell_wire::limits::{CONCURRENCY_MAX, MANAGER_PORT};
+use doorbell_wire::limits::CONCURRENCY_MAX;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest as _, Sha256};
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 /// A key's fingerprint, exactly as `ssh-keygen -l` prints it.
 #[must_use]
@@ -162,15 +163,6 @@ pub(super) fn by_id(conn: &Connection, id: GuestId) -> Result<GuestRow, StoreErr
     one(conn, "g.id = ?1", id.as_bytes(), id.to_string())
 }
 
-/// Refuses a key that another guest has: a guest is its key, so two that share one are one and its copy.
-pub(super) fn check_key_free(conn: &Connection, guest: GuestId, key: &PublicKey) -> Result<(), StoreError> {
-    let Some(other) = taken(conn, "public_key = ?1", key.as_bytes(), guest)? else { return Ok(()) };
-    Err(StoreError::conflict(format!(
-        "key {} is the key of guest {other}: remove the agent's state in the copy, so that it makes a key of its own",
-        fingerprint(key)
-    )))
-}
-
 /// Sequences of a guest go on where those of a removed guest with the same key ended: the agent is the
 /// same one and refuses every sequence that it has left behind.
 pub(super) fn continue_sequences(
@@ -295,13 +287,6 @@ fn change(
     by_id(work.conn, guest.id)
 }
 
-fn share_of(place: &Place) -> Option<String> {
-    match place {
-        Place::Share(path) => Some(path.to_string_lossy().into_owned()),
-        Place::Cid(_) | Place::Hybrid(_) => None,
-    }
-}
-
 fn remove(work: &mut Work<'_>, by: &str, name: &GuestName) -> Result<Removed, StoreError> {
     let guest = by_name(work.conn, name)?;
     let closed = open_of(work.conn, guest.id)?
@@ -348,18 +333,6 @@ pub(super) fn taken(
     Ok(conn.prepare_cached(&sql)?.query_row(params![value, guest.as_bytes()], |row| row.get(0)).optional()?)
 }
 
-fn check_place_free(conn: &Connection, guest: GuestId, place: &Place) -> Result<(), StoreError> {
-    let other = match columns(place) {
-        (Some(cid), _) => taken(conn, "cid = ?1", cid, guest)?,
-        (None, Some(path)) => taken(conn, "hybrid_socket = ?1", path, guest)?,
-        (None, None) => None,
-    };
-    let Some(other) = other else { return Ok(()) };
-    Err(StoreError::conflict(format!(
-        "{place} belongs to guest {other}: give another one, or move that guest with `doorbell guest set {other}`"
-    )))
-}
-
 fn bounded(concurrency: u8) -> Result<u8, StoreError> {
     if (1..=CONCURRENCY_MAX).contains(&concurrency) {
         return Ok(concurrency);
@@ -367,40 +340,6 @@ fn bounded(concurrency: u8) -> Result<u8, StoreError> {
     Err(StoreError::invalid(format!(
         "concurrency {concurrency} is not valid: expected 1 to {CONCURRENCY_MAX} requests at once"
     )))
-}
-
-fn columns(place: &Place) -> (Option<u32>, Option<String>) {
-    match place {
-        Place::Cid(cid) => (Some((*cid).into()), None),
-        Place::Hybrid(path) => (None, Some(path.to_string_lossy().into_owned())),
-        Place::Share(_) => (None, None),
-    }
-}
-
-fn checked_place(place: Place) -> Result<Place, StoreError> {
-    match place {
-        Place::Cid(_) => Ok(place),
-        Place::Share(path) => checked_path("share", &path, 0).map(|path| Place::Share(path.into())),
-        Place::Hybrid(path) => {
-            let suffix = format!("_{MANAGER_PORT}").len();
-            checked_path("hybrid socket", &path, suffix).map(|path| Place::Hybrid(path.into()))
-        }
-    }
-}
-
-/// One way to write a path, so that two guests cannot share a socket under two spellings.
-pub(super) fn checked_path(what: &str, path: &Path, suffix: usize) -> Result<String, StoreError> {
-    let plain: PathBuf = path.components().collect();
-    let max = SOCKET_PATH_MAX.saturating_sub(suffix);
-    let is_direct = plain.is_absolute() && plain.components().all(|part| part != Component::ParentDir);
-    match plain.to_str() {
-        Some(text) if is_direct && text.len() <= max && !text.chars().any(char::is_control) => {
-            Ok(text.to_owned())
-        }
-        Some(_) | None => Err(StoreError::invalid(format!(
-            "{what} {path:?} is not valid: expected an absolute path of at most {max} bytes of UTF-8 without `..` and control characters"
-        ))),
-    }
 }
 
 fn select(condition: &str) -> String {
@@ -457,6 +396,3 @@ pub(super) fn random() -> Result<[u8; 16], StoreError> {
     getrandom::fill(&mut bytes).map_err(|error| StoreError::internal("draw a random id", error))?;
     Ok(bytes)
 }
-
-/// Bytes of a Unix socket's path without its final NUL.
-const SOCKET_PATH_MAX: usize = 107;

@@ -3,7 +3,8 @@
 //! Called by a guest's session when the signature in its hello was verified, and by the API for approvals.
 //! Trusts that the bearer holds the key; whether it is the guest, a copy of it or a rewound one is decided here.
 
-use super::guests::{by_id, by_name, check_key_free, continue_sequences, fingerprint};
+use super::guests::{by_id, by_name, continue_sequences, fingerprint};
+use super::places::check_key_free;
 use super::tokens::{Door, Tokens};
 use super::writer::Work;
 use super::{GuestRow, PendingRow, Store, StoreError, Verdict};

@@ -2,7 +2,8 @@
 //!
 //! Called where a guest is added or changed.
 
-use super::guests::{by_name, checked_path, taken};
+use super::guests::{by_name, taken};
+use super::places::checked_path;
 use super::writer::Work;
 use super::{Place, StoreError};
 use doorbell_api::guest::Trigger;
