@@ -1,5 +1,6 @@
-//! In an L1 guest with KVM and the kernel's own vhost-vsock: who is let in at the manager's AF_VSOCK door, and
-//! that what the manager accepted outlives a reset of the machine it runs on.
+//! In an L1 guest with KVM and the kernel's own vhost-vsock: who is let in at the manager's AF_VSOCK door, what is
+//! left of a guest's requests when it is paused, reset, killed, rewound or moved, and that what the manager accepted
+//! outlives a reset of the machine it runs on.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -21,9 +22,6 @@ use std::time::Duration;
 
 #[test]
 fn only_a_known_guest_with_a_privileged_port_is_let_in() {
-    let place = Place::new();
-    let ended = nested(&place, "doors", &[]).ended_within(LIMIT).expect(0);
-    let seen: Vec<&str> = ended.stdout.lines().filter_map(|line| line.strip_prefix("seen: ")).collect();
     let expected = [
         "the manager listens on AF_VSOCK",
         "an unknown CID is turned away",
@@ -32,7 +30,29 @@ fn only_a_known_guest_with_a_privileged_port_is_let_in() {
         "a privileged source port is not to be had without privileges",
         "reserved CIDs are refused",
     ];
-    assert_eq!(seen, expected, "{}", ended.stdout);
+    see("doors", false, &expected);
+}
+
+#[test]
+fn a_guest_that_is_paused_reset_or_killed_has_each_request_done_once() {
+    let expected = [
+        "a request waits while the guest is paused",
+        "both are done once after it, and the next one is served",
+        "a guest that was reset is back with its kernel, and the next request is served",
+        "a request that was submitted right behind a reset is done once",
+        "after a kill what had started is interrupted, or runs again where it may, and what waited is done once",
+    ];
+    see("stops", false, &expected);
+}
+
+#[test]
+fn a_guest_that_moves_to_another_qemu_has_each_request_done_once() {
+    let expected = [
+        "a guest that has moved is not taken for one that nobody knows of",
+        "at its new place it has what it had in hand, and is served",
+        "the same guest in another QEMU has what it had in hand, and is served",
+    ];
+    see("moves", true, &expected);
 }
 
 #[test]
@@ -76,12 +96,22 @@ fn what_the_manager_accepted_outlives_a_reset_of_its_machine() {
     ));
 }
 
-/// Runs one of the scripts beside this file in an L1 guest.
+/// Runs a script that says what it has looked at, and what it has measured.
+fn see(name: &str, disk: bool, expected: &[&str]) {
+    let place = Place::new();
+    let options: Vec<PathBuf> = if disk { vec!["--disk".into(), place.join("data.ext4")] } else { Vec::new() };
+    let ended = nested(&place, name, &options).ended_within(LIMIT).expect(0);
+    let with = |prefix| ended.stdout.lines().filter_map(move |line| line.strip_prefix(prefix));
+    with("measured: ").for_each(tell);
+    assert_eq!(with("seen: ").collect::<Vec<_>>(), expected, "{}", ended.stdout);
+}
+
+/// Runs one of the scripts in `tests/nested` in an L1 guest.
 fn nested(place: &Place, name: &str, options: &[PathBuf]) -> Running {
     let tree = place.join("payload");
     let target = tree.join("opt/doorbell/tests");
     fs::create_dir_all(&target).unwrap();
-    for file in ["common", name] {
+    for file in ["common", "witness", name] {
         fs::copy(root().join("tests/nested").join(file), target.join(file)).unwrap();
     }
     let mut command = Command::new(script("nested"));
