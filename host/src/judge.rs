@@ -36,7 +36,8 @@ pub async fn judge(
     }
     let token = SessionToken::new(random()?);
     let name = &guest.name;
-    Ok(match manager.store.admit(guest.id, &hello.claims, token, door, met_at).await? {
+    let clock = manager.registry.clock(guest.id);
+    Ok(match manager.store.admit(guest.id, &hello.claims, token, door, met_at, clock).await? {
         Verdict::Welcome => Judgement::Welcome(token),
         Verdict::NotApproved => {
             manager.store.pend_key(guest.id, hello.claims.public_key, met_at).await?;
@@ -56,7 +57,7 @@ pub async fn judge(
         }
         Verdict::Fenced => {
             let text = format!(
-                "its session token is stale, so it is a copy or was rewound; if this is the one to keep: doorbell guest approve {name}"
+                "its session token is stale, or it has forgotten what it told: it is a copy or was rewound; if this is the one to keep: doorbell guest approve {name}"
             );
             Judgement::Refuse(Reason::FENCED, text)
         }

@@ -5,7 +5,7 @@
 //! through its share, that is where its requests are.
 
 use crate::ring::Bell;
-use crate::store::Door;
+use crate::store::{ClockTold, Door};
 use doorbell_wire::error::Reason;
 use doorbell_wire::ids::GuestId;
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug, Default)]
 pub struct Registry {
     open: Mutex<BTreeMap<GuestId, Bells>>,
+    clocks: Mutex<BTreeMap<GuestId, ClockTold>>,
 }
 
 /// The sessions of one guest.
@@ -97,6 +98,26 @@ impl Registry {
     /// Ends the sessions of a guest.
     pub fn close(&self, guest: GuestId, reason: Reason) {
         self.lock().get(&guest).iter().flat_map(|bells| bells.all()).for_each(|bell| bell.close(reason));
+    }
+
+    /// The guest has told of a time of its own. Of one kernel's run the latest counts.
+    pub fn told(&self, guest: GuestId, told: ClockTold) {
+        let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = clocks.entry(guest).or_insert(told);
+        if known.boot != told.boot || known.us < told.us {
+            *known = told;
+        }
+    }
+
+    /// The guest's clock starts where it is: it was let in.
+    pub fn clock_starts(&self, guest: GuestId, at: ClockTold) {
+        self.clocks.lock().unwrap_or_else(PoisonError::into_inner).insert(guest, at);
+    }
+
+    /// The latest time that the guest has told of.
+    #[must_use]
+    pub fn clock(&self, guest: GuestId) -> Option<ClockTold> {
+        self.clocks.lock().unwrap_or_else(PoisonError::into_inner).get(&guest).copied()
     }
 
     /// How many guests have an open session.

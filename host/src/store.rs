@@ -18,6 +18,7 @@ mod reader;
 mod receipts;
 mod requests;
 mod retention;
+mod rewound;
 mod rows;
 mod sessions;
 mod spool;
@@ -33,6 +34,7 @@ pub(crate) use backup::{examine, in_hand, take_over};
 pub use error::StoreError;
 pub use guests::fingerprint;
 pub use retention::{Batch, Due, Kept, LOOK_MAX, Retired};
+pub use rewound::ClockTold;
 pub use rows::{
     AcceptRequest, Accepted, AddGuest, ChangeGuest, GuestRow, NextOffer, PendingRow, Place, Pull, Removed,
     RequestFilter, RequestRow, Verdict,

@@ -97,6 +97,13 @@ impl Clock {
         Self { boot, at_host_us: greeted_us.saturating_add(half), at_guest_us: guest_us, error_us: half }
     }
 
+    /// A time that the guest tells at `now_us` of the host's clock, as far as it can have come by then.
+    #[must_use]
+    pub fn bounded(&self, guest_us: u64, now_us: u64) -> u64 {
+        let passed = now_us.saturating_sub(self.at_host_us).saturating_add(self.error_us);
+        guest_us.min(self.at_guest_us.saturating_add(passed))
+    }
+
     /// A station of the guest on the host's clock.
     #[must_use]
     pub fn stamp(&self, station: Station, guest_us: u64) -> Stamp {

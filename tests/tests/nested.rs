@@ -99,7 +99,8 @@ fn what_the_manager_accepted_outlives_a_reset_of_its_machine() {
 /// Runs a script that says what it has looked at, and what it has measured.
 fn see(name: &str, disk: bool, expected: &[&str]) {
     let place = Place::new();
-    let options: Vec<PathBuf> = if disk { vec!["--disk".into(), place.join("data.ext4")] } else { Vec::new() };
+    let options: Vec<PathBuf> =
+        if disk { vec!["--disk".into(), place.join("data.ext4")] } else { Vec::new() };
     let ended = nested(&place, name, &options).ended_within(LIMIT).expect(0);
     let with = |prefix| ended.stdout.lines().filter_map(move |line| line.strip_prefix(prefix));
     with("measured: ").for_each(tell);

@@ -104,7 +104,7 @@ async fn a_restored_manager_takes_each_guest_once_by_its_key_alone() {
     let admit = async |manager: &Manager, presented, fresh| {
         let verdict = manager
             .store
-            .admit(bench.guest.id, &claims(presented), fresh, Door::Channel, "cid 7")
+            .admit(bench.guest.id, &claims(presented), fresh, Door::Channel, "cid 7", None)
             .await
             .unwrap();
         if verdict == crate::store::Verdict::Welcome {

@@ -80,6 +80,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         let now = unix_us();
         let Held { mut stamps, fresh, .. } = held;
         let clock = self.clock.filter(|clock| fresh || self.boot_before == Some(clock.boot));
+        if let Some(ran) = ack.ran.filter(|_| fresh) {
+            self.told(ran.ended_us);
+        }
         if let Some((clock, ran)) = clock.zip(ack.ran) {
             let first = ran.first_output_us.map(|us| clock.stamp(Station::FirstOutput, us));
             let exited = Some(clock.stamp(Station::Exited, ran.exited_us));

@@ -9,7 +9,7 @@ use crate::judge::{Judgement, judge, random};
 use crate::manager::Manager;
 use crate::request::{is_closed, reached};
 use crate::ring::Query;
-use crate::store::{Door, Pull, RequestRow};
+use crate::store::{ClockTold, Door, Pull, RequestRow};
 use crate::time::unix_us;
 use crate::trace::{Clock, Stamp, station_of};
 use doorbell_api::event::Change;
@@ -210,6 +210,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             return Ok(session);
         }
         let (fresh, base, stamps) = (held.fresh, held.base, std::mem::take(&mut held.stamps));
+        if fresh && stage == Stage::Started {
+            self.told(at_us);
+        }
         // Output of the steps before stays; what an attempt at this one printed goes.
         let anew = fresh && stage == Stage::Started && base == Offsets::default();
         self.keep_mark(Mark { request, stage, stamps, anew }).await?;
@@ -271,6 +274,18 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         let greeted = self.greeted.unwrap_or_else(|| Greeted { at_us: unix_us(), at: Instant::now() });
         let took = u64::try_from(greeted.at.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.clock = Some(Clock::aligned(claims.boot_id, greeted.at_us, took, claims.clock_us));
+        if self.door == Door::Channel {
+            let at = ClockTold { boot: claims.boot_id, us: claims.clock_us };
+            self.manager.registry.clock_starts(self.guest.id, at);
+        }
+    }
+
+    /// The guest has told of a time of this run of its kernel.
+    pub(super) fn told(&self, us: u64) {
+        if let Some(clock) = self.clock.filter(|_| self.door == Door::Channel) {
+            let told = ClockTold { boot: clock.boot, us: clock.bounded(us, unix_us()) };
+            self.manager.registry.told(self.guest.id, told);
+        }
     }
 
     fn tell_refused(&self, reason: Reason) {

@@ -66,7 +66,7 @@ impl Bench {
             token,
             capabilities: Capabilities::RUN,
             agent: "0.1.0".parse().unwrap(),
-            sequence_max: 0,
+            sequence_max: 1_000,
             clock_us: 1_000_000,
         };
         let proof = self.key.sign(&transcript(&greeting, &claims).unwrap());

@@ -6,6 +6,7 @@
 use super::deadlines::expire;
 use super::receipts::{Closing, close};
 use super::requests::{many, maybe};
+use super::rewound::started;
 use super::stages::{begin_again, put};
 use super::writer::Work;
 use super::{GuestRow, NextOffer, Pull, RequestRow, Store, StoreError};
@@ -288,6 +289,9 @@ fn mark(
     let Some(happening) = reached(stage).filter(|happening| next(row.state, *happening).is_some()) else {
         return Ok(None);
     };
+    if happening == Happening::Started {
+        started(work, guest, row.sequence)?;
+    }
     for stamp in stamps {
         put(work.conn, row.id, stamp)?;
     }

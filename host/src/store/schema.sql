@@ -34,6 +34,8 @@ CREATE TABLE guests (
     agent           TEXT CHECK (json_valid(agent)),
     -- The sequence that the next request gets. Only grows.
     next_sequence   INTEGER NOT NULL DEFAULT 1 CHECK (next_sequence >= 1),
+    -- The highest sequence of whose start it has told: its journal has it, unless the guest was rewound.
+    started_max     INTEGER NOT NULL DEFAULT 0 CHECK (started_max >= 0),
     -- How many ordinary requests it has in hand at once.
     concurrency     INTEGER NOT NULL DEFAULT 1 CHECK (concurrency BETWEEN 1 AND 8),
     added_at_ms     INTEGER NOT NULL,

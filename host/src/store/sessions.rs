@@ -5,6 +5,7 @@
 
 use super::guests::{by_id, by_name, continue_sequences, fingerprint};
 use super::places::check_key_free;
+use super::rewound::{ClockTold, contradiction};
 use super::tokens::{Door, Tokens};
 use super::writer::Work;
 use super::{GuestRow, PendingRow, Store, StoreError, Verdict};
@@ -66,7 +67,7 @@ impl Store {
     }
 
     /// Whether the bearer of a proved key may have a session. On a welcome, `fresh` is what it has to
-    /// present next time, on the disk before this returns.
+    /// present next time, on the disk before this returns. `clock` is the latest time that it has told of.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
@@ -77,9 +78,10 @@ impl Store {
         fresh: SessionToken,
         door: Door,
         met_at: &str,
+        clock: Option<ClockTold>,
     ) -> Result<Verdict, StoreError> {
         let (claims, met_at) = (claims.clone(), met_at.to_owned());
-        self.write(move |work| admit(work, guest, &claims, &fresh, (door, &met_at))).await
+        self.write(move |work| admit(work, guest, &claims, &fresh, (door, &met_at), clock)).await
     }
 
     /// Notes what the agent of an open session says of its polls; `None` is that it keeps its connection.
@@ -158,7 +160,7 @@ fn approve(
     check_key_free(work.conn, guest.id, &key)?;
     work.conn
         .prepare_cached(
-            "UPDATE guests SET public_key = ?2, copy = NULL, token_current = NULL, token_next = NULL,
+            "UPDATE guests SET public_key = ?2, copy = NULL, started_max = 0, token_current = NULL, token_next = NULL,
              token_issued = 0, refused_key = NULL, pending_key = NULL, pending_met_at = NULL, pending_seen_ms = NULL
              WHERE id = ?1",
         )?
@@ -212,6 +214,7 @@ fn admit(
     claims: &Claims,
     fresh: &SessionToken,
     (door, met_at): (Door, &str),
+    clock: Option<ClockTold>,
 ) -> Result<Verdict, StoreError> {
     let row = by_id(work.conn, guest)?;
     let verdict = match row.key {
@@ -219,13 +222,19 @@ fn admit(
         Some(key) if key != claims.public_key => Verdict::WrongKey,
         Some(_) => {
             let tokens = Tokens::read(work, guest, door)?;
-            match tokens.accept(claims.token.as_ref().map(hash)) {
-                Some(current) => {
-                    Tokens::issue(work, guest, door, current, hash(fresh))?;
-                    return welcome(work, &row, claims);
-                }
-                None => return fence(work, &row, claims, met_at),
+            let Some(current) = tokens.accept(claims.token.as_ref().map(hash)) else {
+                let what = if claims.token.is_some() { "a stale session token" } else { "no session token" };
+                return fence(work, &row, claims, met_at, what);
+            };
+            // Behind an approval it starts where it is; and a hello in a share may be older than what it told since.
+            if door == Door::Channel
+                && tokens.issued
+                && let Some(what) = contradiction(work, guest, claims, clock)?
+            {
+                return fence(work, &row, claims, met_at, &what);
             }
+            Tokens::issue(work, guest, door, current, hash(fresh))?;
+            return welcome(work, &row, claims);
         }
     };
     refuse(work, &row, &claims.public_key, verdict)
@@ -280,15 +289,15 @@ fn welcome(work: &mut Work<'_>, guest: &GuestRow, claims: &Claims) -> Result<Ver
     Ok(Verdict::Welcome)
 }
 
-/// The bearer of a stale token is turned away and remembered; whoever has the newest one is the guest. It is in the
+/// The bearer of a stale token, or of a good one in a guest that was rewound, is turned away and remembered; whoever has the newest one is the guest. It is in the
 /// trail once, however often it comes back.
 fn fence(
     work: &mut Work<'_>,
     guest: &GuestRow,
     claims: &Claims,
     met_at: &str,
+    what: &str,
 ) -> Result<Verdict, StoreError> {
-    let what = if claims.token.is_some() { "a stale session token" } else { "no session token" };
     let copy = CopyMet {
         boot_id: claims.boot_id.to_string(),
         met_at: met_at.to_owned(),
@@ -307,7 +316,7 @@ fn fence(
         return Ok(Verdict::Fenced);
     }
     let detail = format!(
-        "{what} with key {}, boot {}, met at {met_at}: a copy of the guest, or one that was rewound",
+        "{what}; key {}, boot {}, met at {met_at}: a copy of the guest, or one that was rewound",
         fingerprint(&claims.public_key),
         claims.boot_id
     );

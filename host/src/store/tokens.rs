@@ -22,7 +22,7 @@ pub enum Door {
 pub(super) struct Tokens {
     pub(super) current: Option<[u8; 32]>,
     pub(super) next: Option<[u8; 32]>,
-    issued: bool,
+    pub(super) issued: bool,
 }
 
 impl Tokens {

@@ -6,7 +6,11 @@ use crate::output::StreamKept;
 #[tokio::test]
 async fn a_receipt_is_there_after_a_restart_and_any_number_of_readings() {
     let bench = Bench::new().await;
-    bench.store.admit(bench.guest.id, &claims(KEY, None), token(1), Door::Channel, "cid 7").await.unwrap();
+    bench
+        .store
+        .admit(bench.guest.id, &claims(KEY, None), token(1), Door::Channel, "cid 7", None)
+        .await
+        .unwrap();
     let id = bench.accept(plain()).await.id;
     bench.offered().await;
     let kept = OutputKept { stdout: StreamKept { len: 3, digest: None }, ..OutputKept::default() };

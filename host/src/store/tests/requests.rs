@@ -231,7 +231,7 @@ async fn a_request_is_shown_as_it_was_asked() {
 async fn an_agent_that_claims_every_sequence_gets_no_request_and_the_asker_a_reason() {
     let bench = Bench::new().await;
     let claims = Claims { sequence_max: u64::MAX, ..claims(KEY, None) };
-    bench.store.admit(bench.guest.id, &claims, token(1), Door::Channel, "cid 7").await.unwrap();
+    bench.store.admit(bench.guest.id, &claims, token(1), Door::Channel, "cid 7", None).await.unwrap();
     let error = bench.store.accept(&ROOT, &bench.guest.name, plain()).await.unwrap_err();
     assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
 }

@@ -1,11 +1,12 @@
 //! Session tokens: what a copied or rewound guest gets, and what a crash costs.
 
 use super::*;
+use doorbell_wire::message::Stage;
 
 async fn admit(bench: &Bench, presented: Option<u8>, fresh: u8) -> Verdict {
     bench
         .store
-        .admit(bench.guest.id, &claims(KEY, presented.map(token)), token(fresh), Door::Channel, "cid 7")
+        .admit(bench.guest.id, &claims(KEY, presented.map(token)), token(fresh), Door::Channel, "cid 7", None)
         .await
         .unwrap()
 }
@@ -117,13 +118,13 @@ async fn no_key_and_another_key_are_told_apart_and_told_once() {
     for _ in 0..3 {
         let verdict = bench
             .store
-            .admit(unknown.id, &claims(other, None), token(1), Door::Channel, "cid 7")
+            .admit(unknown.id, &claims(other, None), token(1), Door::Channel, "cid 7", None)
             .await
             .unwrap();
         assert_eq!(verdict, Verdict::NotApproved);
         let verdict = bench
             .store
-            .admit(bench.guest.id, &claims(other, None), token(1), Door::Channel, "cid 7")
+            .admit(bench.guest.id, &claims(other, None), token(1), Door::Channel, "cid 7", None)
             .await
             .unwrap();
         assert_eq!(verdict, Verdict::WrongKey);
@@ -172,8 +173,58 @@ async fn an_approved_key_is_replaced_only_by_a_fingerprint() {
 async fn a_store_older_than_its_guest_goes_on_above_what_the_guest_has_done() {
     let bench = Bench::new().await;
     let far = Claims { sequence_max: 57, ..claims(KEY, None) };
-    bench.store.admit(bench.guest.id, &far, token(1), Door::Channel, "cid 7").await.unwrap();
+    bench.store.admit(bench.guest.id, &far, token(1), Door::Channel, "cid 7", None).await.unwrap();
     assert_eq!(u64::from(bench.accept(plain()).await.sequence), 58);
+}
+
+/// What a guest presents that was rewound within one session.
+async fn admit_rewound(bench: &Bench, claimed: Claims, told: Option<ClockTold>) -> Verdict {
+    let claims = Claims { token: Some(token(1)), ..claimed };
+    bench.store.admit(bench.guest.id, &claims, token(2), Door::Channel, "cid 7", told).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_guest_that_has_forgotten_a_start_it_told_of_is_fenced_with_the_right_token() {
+    let bench = Bench::new().await;
+    admit(&bench, None, 1).await;
+    confirm(&bench, 1).await.unwrap();
+    let request = bench.accept(plain()).await;
+    bench.offered().await.unwrap();
+    bench.store.mark(bench.guest.id, request.id, Stage::Started, Vec::new()).await.unwrap().unwrap();
+    let bench = bench.restart();
+    let there = Claims { sequence_max: 1, ..claims(KEY, None) };
+    assert_eq!(admit_rewound(&bench, there.clone(), None).await, Verdict::Welcome);
+    let rewound = Claims { sequence_max: 0, ..there };
+    assert_eq!(admit_rewound(&bench, rewound.clone(), None).await, Verdict::Fenced);
+    let trail = bench.store.audit_records(0, 1000).await.unwrap();
+    let why = "it had told of the start of sequence 1, and its journal ends at 0";
+    assert!(trail.iter().any(|record| record.event == "session-fenced" && record.detail.contains(why)));
+    bench.store.approve(&ROOT, &bench.guest.name, None).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(
+            admit_rewound(&bench, rewound.clone(), None).await,
+            Verdict::Welcome,
+            "it starts where it is"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_guest_whose_clock_was_turned_back_is_fenced_with_the_right_token() {
+    let bench = Bench::new().await;
+    admit(&bench, None, 1).await;
+    confirm(&bench, 1).await.unwrap();
+    let boot = BootId::new([2; 16]);
+    let told = Some(ClockTold { boot, us: 60_000_000 });
+    let at = |clock_us| Claims { clock_us, ..claims(KEY, None) };
+    assert_eq!(admit_rewound(&bench, at(60_000_000), told).await, Verdict::Welcome);
+    assert_eq!(admit_rewound(&bench, at(59_000_000), told).await, Verdict::Welcome, "clocks are no better");
+    let rebooted = Claims { boot_id: BootId::new([3; 16]), ..at(1_000) };
+    assert_eq!(admit_rewound(&bench, rebooted, told).await, Verdict::Welcome, "another run, another clock");
+    assert_eq!(admit_rewound(&bench, at(50_000_000), told).await, Verdict::Fenced);
+    assert_eq!(admit_rewound(&bench, at(70_000_000), told).await, Verdict::Fenced, "time heals it");
+    bench.store.approve(&ROOT, &bench.guest.name, None).await.unwrap();
+    assert_eq!(admit_rewound(&bench, at(50_000_000), told).await, Verdict::Welcome, "it starts where it is");
 }
 
 #[tokio::test]
@@ -197,7 +248,7 @@ async fn a_hello_that_waited_in_a_share_is_not_made_stale_by_a_connection() {
     let bench = Bench::new().await;
     let at = async |door, presented: Option<u8>, fresh| {
         let claims = claims(KEY, presented.map(token));
-        bench.store.admit(bench.guest.id, &claims, token(fresh), door, "there").await.unwrap()
+        bench.store.admit(bench.guest.id, &claims, token(fresh), door, "there", None).await.unwrap()
     };
     assert_eq!(at(Door::Share, None, 1).await, Verdict::Welcome);
     bench.store.confirm(bench.guest.id, Door::Share, token(1)).await.unwrap();
