@@ -46,8 +46,13 @@ fn a_guest_that_is_paused_reset_or_killed_has_each_request_done_once() {
 }
 
 #[test]
-fn a_guest_that_moves_to_another_qemu_has_each_request_done_once() {
+fn a_guest_that_is_rewound_is_fenced_and_one_that_moves_has_each_request_done_once() {
     let expected = [
+        "the guest is fenced after the first restore",
+        "let back in by an operator it is served",
+        "the guest is fenced after the second restore",
+        "let back in by an operator it is served",
+        "nothing that had ended is begun again, and no second word takes the place of a receipt",
         "a guest that has moved is not taken for one that nobody knows of",
         "at its new place it has what it had in hand, and is served",
         "the same guest in another QEMU has what it had in hand, and is served",
