@@ -60,6 +60,11 @@ impl Identity {
         }
     }
 
+    /// Remembers, as a journal does, that this request was here.
+    pub fn remember(&mut self, offer: &Offer) {
+        self.sequence_max = self.sequence_max.max(offer.sequence.map_or(0, u64::from));
+    }
+
     /// Signs claims over a greeting.
     #[must_use]
     pub fn prove(&self, greeting: &Greeting, claims: Claims) -> Hello {
@@ -153,8 +158,14 @@ impl Worker {
                     self.identity.token = Some(welcome.token);
                     session.pull().ok()?
                 }
-                Owed::Offered(offer) => apply(session, &offer, line)?,
-                Owed::Pushed(push) => apply(session, &push.offer, line)?,
+                Owed::Offered(offer) => {
+                    self.identity.remember(&offer);
+                    apply(session, &offer, line)?
+                }
+                Owed::Pushed(push) => {
+                    self.identity.remember(&push.offer);
+                    apply(session, &push.offer, line)?
+                }
                 Owed::Clock(_)
                 | Owed::Attached(..)
                 | Owed::Stage(_)

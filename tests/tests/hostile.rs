@@ -71,6 +71,9 @@ impl Manor {
         self.rogue.token = Some(welcome.token);
         line.say(&FromGuest::Pull);
         let answer = line.hear_host();
+        if let FromHost::Offer(offer) = &answer {
+            self.rogue.remember(offer);
+        }
         (line, answer)
     }
 
