@@ -86,6 +86,9 @@ The agent dials the manager (doorbelld) at CID 2 from a privileged port and keep
 nowhere and needs no network. When the manager rings, the agent pulls the next request: it runs a program, or \
 reads or switches network links, and gives back the outcome with its evidence.
 
+With --share and --receipts the same goes through two directories that host and guest share (9p, virtiofs), on a timer, \
+also in a guest without any vsock device (--no-channel); where there is a channel, a ring makes the agent look at once.
+
 A request starts at most once. Its start is on disk before it begins and its outcome before it is \
 acknowledged; what a crash of the guest cut off is reported as interrupted.
 

@@ -62,7 +62,7 @@ impl<S: AsFd + Read + Write> Link<S> {
         self.welcomed
     }
 
-    /// Whether the manager has rung since this was asked last.
+    /// Whether the manager has rung since this was asked last; a welcome counts as a ring.
     pub const fn take_ring(&mut self) -> bool {
         std::mem::replace(&mut self.rung, false)
     }
@@ -193,6 +193,8 @@ impl<S: AsFd + Read + Write> Link<S> {
                     if let Owed::Welcomed(_) = owed {
                         info!(way = ?self.way, "connected");
                         self.welcomed = true;
+                        // Whoever rang before there was a connection was not heard.
+                        self.rung = true;
                     }
                     agent.owed(self.way, session, now, owed)?
                 }

@@ -55,6 +55,8 @@ pub struct Agent {
     comes_back: Vec<Way>,
     /// When the guest was last asked to reboot.
     reboot_at: Option<Tick>,
+    /// Whether it looks into a share.
+    shares: bool,
     /// How it polls, if it does.
     polls: Option<Polls>,
 }
@@ -70,6 +72,7 @@ impl Agent {
             .with(Capabilities::PUSH)
             .with(Capabilities::CLOCK)
             .with(Capabilities::REBOOT);
+        let always = if self.shares { always.with(Capabilities::SHARE) } else { always };
         match &self.cgroups {
             Some(cgroups) if cgroups.has_limits() => {
                 always.with(Capabilities::CGROUP_KILL).with(Capabilities::LIMITS)
@@ -199,6 +202,7 @@ impl Agent {
 
     /// What an earlier run of the agent left is presented by this way.
     pub fn present_by(&mut self, way: Way) {
+        self.shares = way == Way::Share;
         self.hands.iter_mut().for_each(|hand| hand.way = way);
     }
 

@@ -72,7 +72,8 @@ pub fn nonce() -> Result<Nonce, StoreError> {
     random().map(Nonce::new)
 }
 
-fn is_proved(greeting: &Greeting, hello: &Hello) -> bool {
+/// Whether a hello answers this greeting with the key that it claims.
+pub(crate) fn is_proved(greeting: &Greeting, hello: &Hello) -> bool {
     let Ok(bytes) = transcript(greeting, &hello.claims) else { return false };
     let signature = ed25519_dalek::Signature::from_bytes(hello.proof.as_bytes());
     // Strict: one key, one signature; no small-order keys that match everything.

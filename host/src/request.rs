@@ -85,11 +85,7 @@ pub fn next(state: State, happening: Happening) -> Option<State> {
     use Happening as H;
     use State as S;
     if state == S::Unconfirmed {
-        return match happening {
-            H::Acknowledged(outcome) => (outcome.is_final() && outcome != S::Unconfirmed).then_some(outcome),
-            H::Lost => Some(S::Interrupted),
-            _ => None,
-        };
+        return unconfirmed(happening);
     }
     if state.is_final() {
         return None;
@@ -110,6 +106,18 @@ pub fn next(state: State, happening: Happening) -> Option<State> {
         H::Continues => (!waits).then_some(S::Queued),
         H::Acknowledged(outcome) => outcome.is_final().then_some(outcome),
     }
+}
+
+/// What follows where nothing was awaited any more: the guest's own word, or that it knows nothing of it.
+fn unconfirmed(happening: Happening) -> Option<State> {
+    let to = if let Happening::Acknowledged(outcome) = happening {
+        outcome
+    } else if happening == Happening::Lost {
+        State::Interrupted
+    } else {
+        return None;
+    };
+    is_closed(to).then_some(to)
 }
 
 /// What a station that the guest reports means for a request; `None` for those that do not move it.

@@ -40,9 +40,14 @@ impl Daemon {
     #[must_use]
     pub fn start_under(place: &Place, words: &[&str]) -> Self {
         let mut daemon = Self::idle(place);
-        daemon.under = words.iter().map(|&word| word.to_owned()).collect();
+        daemon.set_under(words);
         daemon.restart();
         daemon
+    }
+
+    /// The program under which it is started from now on, which is to become the manager; none where empty.
+    pub fn set_under(&mut self, words: &[&str]) {
+        self.under = words.iter().map(|&word| word.to_owned()).collect();
     }
 
     /// Starts another build of the manager with a fresh state.

@@ -150,10 +150,14 @@ fn what_is_over_leaves_nothing_in_the_share(shared: &Shared) {
 
 #[test]
 fn a_guest_that_goes_down_and_an_agent_that_is_killed_start_nothing_twice() {
-    let shared = Shared::alone();
+    let mut shared = Shared::alone();
     let effect = "echo \"ran $DOORBELL_REQUEST\" >>/var/lib/doorbell-agent/effects.log; sync";
     let killed = format!("{effect}; echo before; {AGENT_PID} && kill -9 $agent; echo after");
     assert_eq!(shared.run(sh(&killed)), (State::Succeeded, "before\nafter\n".into()));
+
+    shared.daemon.kill();
+    shared.daemon.restart();
+    assert_eq!(shared.run(sh("echo again")), (State::Succeeded, "again\n".into()));
 
     let cut = shared.daemon.submit(GUEST, sh(&format!("{effect}; echo up; sleep 600")));
     until("output of what is cut off", || {

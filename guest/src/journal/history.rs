@@ -59,7 +59,8 @@ impl History {
             Record::Started(started) => self.start(started, None),
             Record::StartedReboot { started, terms } => self.start(started, Some(terms)),
             Record::GoesDown { sequence, acknowledgement, boot_id } => {
-                let entry = self.entries.entry(acknowledgement.request).or_insert(Entry::new(sequence));
+                let entry =
+                    self.entries.entry(acknowledgement.request).or_insert_with(|| Entry::new(sequence));
                 entry.down = Some((*acknowledgement, boot_id));
             }
             Record::Continued { request } => {
@@ -68,7 +69,8 @@ impl History {
                 }
             }
             Record::Outcome { sequence, acknowledgement } => {
-                let entry = self.entries.entry(acknowledgement.request).or_insert(Entry::new(sequence));
+                let entry =
+                    self.entries.entry(acknowledgement.request).or_insert_with(|| Entry::new(sequence));
                 entry.outcome = Some(*acknowledgement);
             }
             Record::Forgotten { request, sequence } => {
@@ -137,9 +139,9 @@ impl History {
     }
 
     fn start(&mut self, started: Started, terms: Option<Terms>) {
-        self.raise(started.floor);
-        let entry = Entry { started: Some(started.clone()), terms, ..Entry::new(started.sequence) };
-        self.entries.insert(started.request, entry);
+        let Started { request, sequence, floor, .. } = started;
+        self.raise(floor);
+        self.entries.insert(request, Entry { started: Some(started), terms, ..Entry::new(sequence) });
     }
 
     fn settle(&mut self, first: u64, last: u64) {

@@ -38,6 +38,7 @@ impl Agent {
             alone: super::leftovers::Alone::default(),
             turn: 0,
             reboot_at: None,
+            shares: false,
             polls: None,
         };
         for (request, entry) in agent.journal.history().open() {

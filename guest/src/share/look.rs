@@ -10,15 +10,15 @@ use doorbell_wire::ids::{RequestId, Tick};
 use doorbell_wire::limits::BEAT_MS;
 use doorbell_wire::message::{FromGuest, FromHost};
 use doorbell_wire::session::host::Host;
-use doorbell_wire::share::{ANSWER, BEAT, Of, one_frame, read_prompt, whole_frames};
+use doorbell_wire::share::{BEAT, Of, one_frame, read_prompt, whole_frames};
 
 impl Desk {
     /// Looks.
     pub(super) fn look(&mut self, now: Tick) -> Result<(), Fault> {
-        let names = names(&self.files.from)?.unwrap_or_default();
-        if !names.iter().any(|name| name == ANSWER) {
+        let answer = self.files.files.answer(&self.files.nonce)?;
+        let Some((FromHost::Welcome(_), names)) = answer.zip(names(&self.files.from)?) else {
             return Err(Fault::Over);
-        }
+        };
         self.beat(now)?;
         self.with(|desk, mut host| {
             for name in &names {

@@ -93,11 +93,8 @@ fn reboot_contradiction(wanted: &RunReboot, outcome: &Outcome, evidence: &Eviden
             return Some("evidence that does not belong to run-reboot".into());
         }
     };
-    let due = match outcome {
-        Outcome::Succeeded => wanted.reboot == Reboot::AfterSuccess,
-        Outcome::Continues(_) => true,
-        _ => false,
-    };
+    let due = *outcome == Outcome::Succeeded && wanted.reboot == Reboot::AfterSuccess
+        || matches!(outcome, Outcome::Continues(_));
     (due && !rebooted).then(|| "a reboot is said to be done, and no other run of the kernel was seen".into())
 }
 

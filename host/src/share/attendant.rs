@@ -6,6 +6,7 @@
 use super::places::{Places, Seen, frame_bytes};
 use super::stand_in::{Moved, Over, StandIn};
 use crate::disk::blocking;
+use crate::judge::is_proved;
 use crate::manager::Manager;
 use crate::session::{self, Met};
 use crate::store::GuestRow;
@@ -162,7 +163,16 @@ impl Attendant {
                 return None;
             }
         };
-        (self.taken != Some(hello.claims.nonce)).then_some(hello)
+        if self.taken == Some(hello.claims.nonce) {
+            return None;
+        }
+        // One that waited for a manager before this one answers that one's greeting; its agent asks again.
+        if self.greeting.is_some_and(|greeting| is_proved(&greeting, &hello)) {
+            return Some(hello);
+        }
+        self.taken = Some(hello.claims.nonce);
+        debug!(guest = %self.guest, "a hello does not answer the greeting, and was not taken");
+        None
     }
 
     /// Opens a session for a hello, as for a connection; one that is open already ends by that when the guest has

@@ -4,6 +4,7 @@
 //! neither. Trusts the spool about its files; a file's identity is looked up here before it becomes a request.
 
 use super::requests::{accept, by_id, maybe};
+use super::retention::ended_between;
 use super::writer::Work;
 use super::{AcceptRequest, RequestRow, Store, StoreError};
 use crate::actor::Actor;
@@ -65,7 +66,7 @@ impl Store {
             for id in ids {
                 match lies(conn, id)? {
                     Some(true) => return Ok(Known::Taken(id)),
-                    None if maybe(conn, id)?.is_none() => return Ok(Known::Free(id)),
+                    None if is_free(conn, id)? => return Ok(Known::Free(id)),
                     Some(false) | None => {}
                 }
             }
@@ -178,6 +179,11 @@ impl Store {
 fn lies(conn: &Connection, id: RequestId) -> Result<Option<bool>, StoreError> {
     let sql = "SELECT gone = 0 FROM spooled WHERE request = ?1";
     Ok(conn.prepare_cached(sql)?.query_row([id.as_bytes()], |row| row.get(0)).optional()?)
+}
+
+/// Whether no request has the id, or had it before it was removed.
+fn is_free(conn: &Connection, id: RequestId) -> Result<bool, StoreError> {
+    Ok(maybe(conn, id)?.is_none() && ended_between(conn, id, id)?.is_none())
 }
 
 fn note(work: &Work<'_>, row: &RequestRow, file: &Spooling) -> Result<(), StoreError> {
