@@ -116,7 +116,7 @@ async fn names_and_contents_that_mean_nothing_are_refused_by_name() {
         bench.names("outbox")
     );
     assert!(bench.refusal("bad").contains("unknown field `timeout`"));
-    assert_eq!(bench.refusal("none"), "a run needs a command or a program");
+    assert_eq!(bench.refusal("none"), "a run needs a command, a program or from");
     assert!(bench.refusal("gone").starts_with("its program no.program does not lie beside it"));
     assert!(bench.refusal("out").contains("expected the name of a file beside it"));
     assert!(bench.refusal("id").contains("leave it out"));
