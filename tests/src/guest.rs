@@ -212,6 +212,12 @@ impl Guest {
         self.monitor("\"cont\"");
     }
 
+    /// The monitor that is the manager's: QEMU serves one client of each.
+    #[must_use]
+    pub fn qmp(&self) -> PathBuf {
+        self.directory.join("qmp.sock")
+    }
+
     /// Plugs the NIC's cable in or out: what a program in the guest can wait for without the channel.
     pub fn plug(&self, carrier: bool) {
         self.monitor(&format!("\"set_link\",\"arguments\":{{\"name\":\"nic0\",\"up\":{carrier}}}"));
