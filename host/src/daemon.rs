@@ -4,7 +4,7 @@
 
 use crate::config::Config;
 use crate::manager::Manager;
-use crate::{api, listen, retention, retrieve, share, spool};
+use crate::{api, listen, power, retention, retrieve, share, spool};
 use anyhow::ensure;
 use doorbell_wire::error::Reason;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>, ready: impl FnO
     let vsock = listen::vsock::bind(&manager.config)?;
     let manager = Arc::new(Manager { vsock: vsock.describe(), ..manager });
     manager.take_up().await?;
+    power::take_up(&manager).await?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         state_dir = %manager.config.state_dir.display(),
@@ -51,6 +52,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>, ready: impl FnO
     };
     info!(asked_to, "doorbelld stops");
     let _ = stopping.send(true);
+    manager.powers.end();
     manager.registry.close_all(Reason::GOODBYE);
     drain(&manager, tasks).await;
     // None of them ends before it is told to, so what it was for is not done any longer.

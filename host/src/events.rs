@@ -7,6 +7,7 @@ use crate::store::RequestRow;
 use crate::time::unix_ms;
 use doorbell_api::event::{Change, Event};
 use doorbell_api::guest::Presence;
+use doorbell_api::request::State;
 use doorbell_wire::ids::{GuestName, RequestId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,8 +39,8 @@ impl Events {
     }
 
     /// Tells where a request stands, and wakes whoever follows its output: a final state ends following.
-    pub fn request(&self, row: &RequestRow) {
-        self.tell(&row.guest, Change::Request { id: row.id.to_string(), state: row.state });
+    pub fn request(&self, row: &RequestRow, state: State) {
+        self.tell(&row.guest, Change::Request { id: row.id.to_string(), state });
         self.output(row.id);
     }
 

@@ -20,6 +20,8 @@ pub mod listen;
 pub mod manager;
 pub mod output;
 mod planted;
+pub mod power;
+mod presence;
 pub mod programs;
 pub mod receipt;
 pub mod registry;

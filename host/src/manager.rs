@@ -10,6 +10,7 @@ use crate::doors::Doors;
 use crate::events::Events;
 use crate::input::Inputs;
 use crate::output::Outputs;
+use crate::power::Powers;
 use crate::programs::Programs;
 use crate::registry::Registry;
 use crate::request::{Admission, is_closed};
@@ -38,6 +39,8 @@ pub struct Manager {
     pub outputs: Outputs,
     /// Open sessions.
     pub registry: Registry,
+    /// Whether the guests' machines run.
+    pub powers: Powers,
     /// What programs read.
     pub inputs: Inputs,
     /// Uploads that are not finished.
@@ -74,6 +77,7 @@ impl Manager {
             programs: Programs::open(&config.state_dir)?,
             outputs: Outputs::open(&config.state_dir)?,
             registry: Registry::default(),
+            powers: Powers::default(),
             inputs: Inputs::open(&config.state_dir)?,
             uploads: Uploads::open(&config.state_dir)?,
             retriever: Retriever::default(),
@@ -131,14 +135,15 @@ impl Manager {
                 self.inputs.remove(row.id).await;
             }
         }
-        self.events.request(row);
+        self.events.request(row, self.shown_state(row));
     }
 
     /// A request as the API shows it, with what it waits for where the store alone does not know.
     #[must_use]
     pub fn shown(&self, row: &RequestRow) -> Request {
         let waits = row.errand().filter(|_| row.state == State::Queued);
-        Request { waits_for: waits.map(|errand| self.retriever.waits_for(&errand)), ..row.to_api() }
+        let waits_for = waits.map(|errand| self.retriever.waits_for(&errand));
+        self.overlaid(row, Request { waits_for, ..row.to_api() })
     }
 
     /// Cancels a request, and tells its guest where it may be there.
@@ -201,7 +206,8 @@ impl Manager {
     pub async fn close_vanished(&self) -> Result<(), StoreError> {
         for row in self.store.vanished().await? {
             let up_ms = crate::time::unix_ms().saturating_sub(self.started_at_ms);
-            if self.registry.bell(row.guest_id).is_none() && up_ms >= row.confirm_within_ms {
+            let is_away = self.registry.bell(row.guest_id).is_none() && up_ms >= row.confirm_within_ms;
+            if is_away && !self.powers.excuses(row.guest_id, row.confirm_within_ms) {
                 self.moved(&self.store.unconfirmed(row.id).await?).await;
             }
         }

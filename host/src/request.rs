@@ -79,6 +79,46 @@ pub const fn is_closed(state: State) -> bool {
     state.is_final() && !matches!(state, State::Unconfirmed)
 }
 
+/// Who brings a request into a state.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Owner {
+    /// The manager's own records.
+    Store,
+    /// The answer to a guest's pull.
+    Session,
+    /// The guest, by what it says, does and no longer knows.
+    Guest,
+    /// Who asked, or takes the guest away.
+    Operator,
+    /// A time that has passed.
+    Timer,
+    /// The hypervisor, by what it says of the guest's machine.
+    Power,
+}
+
+/// The one owner of a state: nobody else decides that a request gets there, whoever reports it.
+#[must_use]
+pub const fn owner(state: State) -> Owner {
+    match state {
+        State::Queued | State::NotRetrieved => Owner::Store,
+        State::Offered => Owner::Session,
+        State::Fetched
+        | State::Started
+        | State::Succeeded
+        | State::Failed
+        | State::Killed
+        | State::TimedOut
+        | State::Refused
+        | State::Interrupted
+        | State::NotReceived
+        | State::NotVerified
+        | State::NotStarted => Owner::Guest,
+        State::Cancelled | State::Undeliverable => Owner::Operator,
+        State::Expired | State::Unconfirmed => Owner::Timer,
+        State::Held => Owner::Power,
+    }
+}
+
 /// Where a request that stands at `state` goes; `None` where it stays.
 #[must_use]
 pub fn next(state: State, happening: Happening) -> Option<State> {
@@ -296,7 +336,6 @@ pub(crate) fn octal(mode: wire::Mode) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fmt::Write as _;
 
     const HAPPENINGS: [Happening; 13] = [
         Happening::Offered,
@@ -315,34 +354,107 @@ mod tests {
     ];
 
     const TABLE: &str = "\
-state          Offered        Fetched        Started        LostAgain      Lost           Expired        ProgramGone    Cancelled      GuestRemoved   Unsupported    Vanished       Continues      Acknowledged(Succeeded)
-queued         offered        fetched        started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              succeeded
-offered        offered        fetched        started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              succeeded
-fetched        offered        -              started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              succeeded
-started        -              -              -              queued         interrupted    -              -              -              undeliverable  -              unconfirmed    queued         succeeded
-unconfirmed    -              -              -              -              interrupted    -              -              -              -              -              -              -              succeeded
+state          owner          Offered        Fetched        Started        LostAgain      Lost           Expired        ProgramGone    Cancelled      GuestRemoved   Unsupported    Vanished       Continues      Acknowledged(Succeeded)
+queued         store          offered        fetched        started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              succeeded
+offered        session        offered        fetched        started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              succeeded
+fetched        guest          offered        -              started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              succeeded
+started        guest          -              -              -              queued         interrupted    -              -              -              undeliverable  -              unconfirmed    queued         succeeded
+succeeded      guest          final
+failed         guest          final
+killed         guest          final
+timed-out      guest          final
+cancelled      operator       final
+refused        guest          final
+interrupted    guest          final
+not-retrieved  store          final
+not-received   guest          final
+not-verified   guest          final
+not-started    guest          final
+expired        timer          final
+undeliverable  operator       final
+unconfirmed    timer          -              -              -              -              interrupted    -              -              -              -              -              -              -              succeeded
+held           power          shown instead of queued, offered, fetched, started; what is stored stays and moves
 ";
 
+    /// A line for each state: its owner, and where each happening moves it.
     fn printed() -> String {
-        let mut table = String::from("state");
-        for happening in HAPPENINGS {
-            let pad =
-                if table.ends_with("state") { 10 } else { 15 - table.rsplit(' ').next().unwrap().len() };
-            write!(table, "{}{happening:?}", " ".repeat(pad)).unwrap();
+        let line = |words: Vec<String>| {
+            let cells: String = words.iter().map(|word| format!("{word:<15}")).collect();
+            format!("{}\n", cells.trim_end())
+        };
+        let mut head = vec!["state".to_owned(), "owner".to_owned()];
+        head.extend(HAPPENINGS.map(|happening| format!("{happening:?}")));
+        let mut table = line(head);
+        for state in STATES {
+            let mut cells = vec![word(state).to_owned(), owner_word(state)];
+            if is_closed(state) {
+                cells.push("final".to_owned());
+            } else {
+                cells.extend(HAPPENINGS.map(|happening| next(state, happening).map_or("-", word).to_owned()));
+            }
+            table.push_str(&line(cells));
         }
-        for state in STATES.into_iter().filter(|state| !is_closed(*state)) {
-            let cells = HAPPENINGS.map(|happening| next(state, happening).map_or("-", word));
-            let line: String =
-                std::iter::once(word(state)).chain(cells).map(|cell| format!("{cell:<15}")).collect();
-            write!(table, "\n{}", line.trim_end()).unwrap();
-        }
-        table + "\n"
+        let open = STATES.into_iter().filter(|state| !state.is_final()).map(word).collect::<Vec<_>>();
+        let shown = format!("shown instead of {}; what is stored stays and moves", open.join(", "));
+        table + &line(vec![word(State::Held).to_owned(), owner_word(State::Held), shown])
+    }
+
+    fn owner_word(state: State) -> String {
+        format!("{:?}", owner(state)).to_lowercase()
     }
 
     #[test]
     fn the_table_of_moves_is_this_one() {
         let printed = printed();
         assert_eq!(printed, TABLE, "the moves are now:\n{printed}");
+    }
+
+    #[test]
+    fn every_move_into_a_state_is_decided_by_the_owner_of_that_state() {
+        for state in STATES {
+            for happening in HAPPENINGS {
+                let by = match happening {
+                    Happening::Offered => Owner::Session,
+                    Happening::LostAgain | Happening::Continues | Happening::ProgramGone => Owner::Store,
+                    Happening::Cancelled | Happening::GuestRemoved => Owner::Operator,
+                    Happening::Expired | Happening::Vanished => Owner::Timer,
+                    Happening::Fetched
+                    | Happening::Started
+                    | Happening::Lost
+                    | Happening::Unsupported
+                    | Happening::Acknowledged(_) => Owner::Guest,
+                };
+                let to = next(state, happening);
+                assert!(to.is_none_or(|to| owner(to) == by), "{state:?} {happening:?} {to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_happening_leads_to_held_and_no_row_holds_it() {
+        assert!(!STATES.contains(&State::Held) && from_word("held").is_none());
+        for state in STATES {
+            assert!(HAPPENINGS.iter().all(|happening| next(state, *happening) != Some(State::Held)));
+        }
+        assert!(!State::Held.is_final());
+        assert_eq!(next(State::Started, Happening::Acknowledged(State::Held)), None);
+    }
+
+    #[test]
+    fn the_operators_list_of_states_is_this_one() {
+        let paper = include_str!("../../docs/operations.md");
+        let cells = |line: &str| -> Vec<String> {
+            line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+        };
+        let rows = paper.lines().skip_while(|line| !line.starts_with("| state | owner |")).skip(2);
+        let on_paper: Vec<String> =
+            rows.take_while(|line| line.starts_with('|')).map(|line| cells(line)[..2].join(" | ")).collect();
+        let in_code: Vec<String> = STATES
+            .into_iter()
+            .chain([State::Held])
+            .map(|state| format!("{} | {}", word(state), owner_word(state)))
+            .collect();
+        assert_eq!(on_paper, in_code, "the states in docs/operations.md should be:\n{}", in_code.join("\n"));
     }
 
     #[test]

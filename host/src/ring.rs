@@ -9,6 +9,7 @@ use doorbell_wire::ids::RequestId;
 use doorbell_wire::message::action::Action;
 use doorbell_wire::message::outcome::Acknowledgement;
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Notify, oneshot};
 
@@ -19,6 +20,9 @@ pub struct Bell {
     bit: Notify,
     desk: Mutex<Desk>,
     end: Notify,
+    // When the guest was last heard of, and whether that is too long ago.
+    heard_ms: AtomicU64,
+    silent: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -141,10 +145,40 @@ impl Bell {
         }
     }
 
-    /// Waits for the bit, takes it back and says what is on the desk.
-    pub async fn rung(&self) -> Found {
+    /// The guest was heard of.
+    pub fn hear(&self, now_ms: u64) {
+        self.heard_ms.fetch_max(now_ms, Ordering::Relaxed);
+    }
+
+    /// When the guest was last heard of, milliseconds since the Unix epoch.
+    pub fn heard_ms(&self) -> u64 {
+        self.heard_ms.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the guest is silent; gives what was noted before.
+    pub fn set_silent(&self, silent: bool) -> bool {
+        self.silent.swap(silent, Ordering::Relaxed)
+    }
+
+    /// Whether nothing was heard for too long.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Has the task look once more.
+    pub fn wake(&self) {
+        self.bit.notify_one();
+    }
+
+    /// Waits for the bit, takes it back and says what is on the desk. A task whose guest stands still takes no
+    /// more than the word to end; the rest stays until it is woken.
+    pub async fn rung(&self, still: bool) -> Found {
         self.bit.notified().await;
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        if still {
+            return Found { close: desk.close.take(), ..Found::default() };
+        }
         Found {
             close: desk.close.take(),
             cancels: std::mem::take(&mut desk.cancels),
@@ -186,9 +220,22 @@ mod tests {
     async fn ten_thousand_rings_wake_the_task_once() {
         let bell = Bell::default();
         (0..10_000).for_each(|_| bell.ring());
-        assert!(bell.rung().await.waiting);
-        let again = tokio::time::timeout(std::time::Duration::from_millis(20), bell.rung()).await;
+        assert!(bell.rung(false).await.waiting);
+        let again = tokio::time::timeout(std::time::Duration::from_millis(20), bell.rung(false)).await;
         assert!(again.is_err(), "the bit was set a second time");
+    }
+
+    #[tokio::test]
+    async fn a_task_whose_guest_stands_still_finds_the_rest_when_it_goes_on() {
+        let bell = Bell::default();
+        bell.ring();
+        bell.cancel(RequestId::new([1; 16]));
+        bell.close(Reason::GOODBYE);
+        let found = bell.rung(true).await;
+        assert_eq!((found.close, found.waiting, found.cancels.len()), (Some(Reason::GOODBYE), false, 0));
+        bell.wake();
+        let found = bell.rung(false).await;
+        assert_eq!((found.close, found.waiting, found.cancels.len()), (None, true, 1));
     }
 
     #[tokio::test]
@@ -205,10 +252,10 @@ mod tests {
         let bell = Bell::default();
         let id = |number: usize| RequestId::new([u8::try_from(number).unwrap(); 16]);
         bell.touch(id(1));
-        let found = bell.rung().await.inputs;
+        let found = bell.rung(false).await.inputs;
         assert!(found.has(id(1)) && !found.has(id(2)));
         (0..200).for_each(|number| bell.touch(id(number)));
-        let found = bell.rung().await.inputs;
+        let found = bell.rung(false).await.inputs;
         assert_eq!(found.ids.len(), TOUCHED_MAX);
         assert!((0..200).all(|number| found.has(id(number))));
     }

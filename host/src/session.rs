@@ -5,11 +5,14 @@
 //! one call; drain. Everybody else talks to it through the bell.
 
 mod bulk;
+mod deadlines;
 mod hand;
+mod heard;
 mod outbox;
 mod receipt;
 mod serve;
 mod stalled;
+mod still;
 
 use crate::doors::Entry;
 use crate::judge::nonce;
@@ -20,10 +23,10 @@ use crate::time::{unix_ms, unix_us};
 use crate::trace::Clock;
 use doorbell_api::event::Change;
 use doorbell_api::guest::{Presence, Trigger};
-use doorbell_wire::error::{Malformed, Reason, SessionError, Silent};
+use doorbell_wire::error::{Malformed, Reason, SessionError};
 use doorbell_wire::frame::Deframer;
 use doorbell_wire::ids::{BootId, SessionToken, Tick};
-use doorbell_wire::limits::{FRAME_MS_MAX, HANDS_MAX, VERSION_CURRENT, VERSION_MIN, WRITE_MS_MAX};
+use doorbell_wire::limits::{HANDS_MAX, VERSION_CURRENT, VERSION_MIN};
 use doorbell_wire::message::{FromGuest, Greeting};
 use doorbell_wire::session::host::{Host, Owed};
 use hand::{Hand, Hands};
@@ -32,6 +35,7 @@ use receipt::Unstored;
 use stalled::Stalled;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use still::Standing;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{Instrument as _, debug, info, info_span, warn};
@@ -98,7 +102,11 @@ struct Session<S> {
     writer: WriteHalf<S>,
     deframer: Deframer,
     outbox: Outbox,
-    started: Instant,
+    started: tokio::time::Instant,
+    heard: Tick,
+    // When the store was last told.
+    seen: Tick,
+    standing: Standing,
     frame_since: Option<Tick>,
     write_since: Option<Tick>,
 }
@@ -130,6 +138,8 @@ enum End {
     Store(#[from] StoreError),
     #[error("{0}")]
     Fault(String),
+    #[error("{0}")]
+    Down(&'static str),
 }
 
 impl From<Malformed> for End {
@@ -143,6 +153,7 @@ enum Input {
     Bell(crate::ring::Found),
     Wrote(usize),
     Stored(Box<Result<Stored, JoinError>>),
+    Power,
     Deadline,
 }
 
@@ -182,7 +193,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             writer,
             deframer: Deframer::new(),
             outbox: Outbox::default(),
-            started: Instant::now(),
+            started: tokio::time::Instant::now(),
+            heard: Tick(0),
+            seen: Tick(0),
+            standing: Standing::default(),
             frame_since: None,
             write_since: None,
         })
@@ -204,7 +218,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
 
     /// The driver's loop; it ends only by an error.
     async fn drive(&mut self) -> Result<std::convert::Infallible, End> {
-        let mut session = Host::accepted(self.now(), self.greeting);
+        let session = Host::accepted(self.now(), self.greeting);
+        let mut session = self.stand(session);
         let mut buffer = vec![0; READ_LEN];
         loop {
             session = self.retry(session).await?;
@@ -213,6 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             session = match self.wait(&mut buffer, wait).await? {
                 Input::Bytes(0) => return Err(End::Closed),
                 Input::Bytes(count) => {
+                    self.hear().await;
                     let bytes = buffer.get(..count).unwrap_or_default();
                     self.receive(session, bytes).await?
                 }
@@ -224,8 +240,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
                 }
                 Input::Stored(stored) => self.stored(session, *stored).await?,
                 Input::Bell(found) => self.answer_bell(session, found).await?,
+                Input::Power => self.power_changed(session).await?,
                 Input::Deadline => {
                     self.check_own_deadlines()?;
+                    self.check_silent();
                     session.expire(self.now())?
                 }
             };
@@ -265,7 +283,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         }
     }
 
-    async fn answer_bell(&mut self, mut session: Host, found: crate::ring::Found) -> Result<Host, End> {
+    async fn answer_bell(&mut self, session: Host, found: crate::ring::Found) -> Result<Host, End> {
+        let mut session = self.stand(session);
         if let Some(reason) = found.close {
             return Err(End::Told(reason));
         }
@@ -296,14 +315,16 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
 
     async fn wait(&mut self, buffer: &mut [u8], wait: Tick) -> Result<Input, End> {
         let now = self.now();
-        if self.outbox.is_empty() {
+        if self.outbox.is_empty() || self.standing.is_still() {
             self.write_since = None;
         } else {
             self.write_since.get_or_insert(now);
             // Before the first write: whatever the guest does with the greeting comes later.
             self.greeted.get_or_insert_with(|| Greeted { at_us: unix_us(), at: Instant::now() });
         }
-        let own = [self.frame_deadline(), self.write_deadline(), self.stalled.due()];
+        let still = self.standing.is_still();
+        let (frame, write, silent) = (self.frame_deadline(), self.write_deadline(), self.silent_deadline());
+        let own = [frame, write, silent, self.stalled.due()];
         let own = own.into_iter().flatten().fold(wait, Tick::min);
         let deadline = tokio::time::sleep(Duration::from_millis(now.until(own)));
         let clogged = self.outbox.is_clogged();
@@ -311,37 +332,20 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         tokio::select! {
             // A guest that does not read what it is told is not listened to: its answers wait in memory.
             read = self.reader.read(buffer), if !clogged => Ok(Input::Bytes(read?)),
-            written = self.writer.write(outgoing), if !outgoing.is_empty() => Ok(Input::Wrote(written?)),
+            written = self.writer.write(outgoing), if !still && !outgoing.is_empty() => Ok(Input::Wrote(written?)),
             Some(stored) = self.storing.join_next() => Ok(Input::Stored(Box::new(stored))),
             // Only a session that is open rings or cancels; before, the bit stays set.
-            found = self.bell.rung(), if self.entered => Ok(Input::Bell(found)),
+            found = self.bell.rung(still), if self.entered => Ok(Input::Bell(found)),
+            () = self.standing.changed() => Ok(Input::Power),
             () = deadline => Ok(Input::Deadline),
         }
-    }
-
-    fn frame_deadline(&self) -> Option<Tick> {
-        self.frame_since.map(|since| since.after(FRAME_MS_MAX))
-    }
-
-    fn write_deadline(&self) -> Option<Tick> {
-        self.write_since.map(|since| since.after(WRITE_MS_MAX))
-    }
-
-    fn check_own_deadlines(&self) -> Result<(), SessionError> {
-        let now = self.now();
-        if self.frame_deadline().is_some_and(|deadline| now >= deadline) {
-            return Err(Silent { state: "a frame is unfinished", ms: FRAME_MS_MAX }.into());
-        }
-        if self.write_deadline().is_some_and(|deadline| now >= deadline) {
-            return Err(Silent { state: "it does not read", ms: WRITE_MS_MAX }.into());
-        }
-        Ok(())
     }
 
     /// Tells the peer why, as far as it still listens.
     async fn say_goodbye(&mut self, end: &End) {
         let reason = match end {
-            End::Closed | End::Io(_) => None,
+            End::Closed | End::Io(_) | End::Down(_) => None,
+            _ if self.standing.is_still() => None,
             End::Session(error) => error.reason(),
             End::Refused(reason, _) | End::Told(reason) => Some(*reason),
             End::Store(_) | End::Fault(_) => Some(Reason::INTERNAL),
@@ -364,11 +368,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             return;
         }
         info!(reason = %end, "session ended");
-        if let Err(error) = self.manager.store.seen(self.guest.id, unix_ms()).await {
-            warn!(error = error.whole(), "the time the guest was last seen could not be stored");
-        }
+        self.keep_seen().await;
         if self.manager.registry.leave(self.guest.id, self.door, &self.bell) {
-            self.manager.events.presence(&self.guest.name, Presence::Gone, Some(end.to_string()));
+            self.tell_presence(Presence::Gone, Some(end.to_string()));
         }
     }
 

@@ -97,6 +97,9 @@ pub struct Guest {
     pub qmp: Option<String>,
     /// Whether it is there.
     pub presence: Presence,
+    /// What its hypervisor says of it, where it has a QMP socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<Power>,
     /// The fingerprint of its approved key, as OpenSSH prints one (`SHA256:…`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
@@ -164,6 +167,32 @@ pub enum Presence {
     Gone,
     /// It presented a stale session token: a copy, or rewound.
     Fenced,
+}
+
+/// What its hypervisor says of a guest.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+pub struct Power {
+    /// Whether its machine runs.
+    pub state: PowerState,
+    /// In the hypervisor's own word, or why nothing is known.
+    pub status: String,
+    /// Since when, milliseconds since the Unix epoch.
+    pub since_ms: u64,
+}
+
+/// Whether a guest's machine runs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PowerState {
+    /// Nobody says.
+    #[default]
+    Unknown,
+    /// It runs.
+    Running,
+    /// It stands still.
+    Paused,
+    /// There is no machine, or one that was shut down.
+    Off,
 }
 
 /// What an agent says of itself.

@@ -20,6 +20,8 @@ pub(crate) fn details(request: &Request) -> String {
         ("accepted", moment(request.accepted_at_ms).into()),
         ("sequence", format!("{}, offered {} times", request.sequence, request.offers).into()),
     ];
+    let held = request.held.map(|stands| format!("{}, until its guest's machine runs", word(&stands)));
+    list.extend(held.map(|held| ("held at", held.into())));
     list.extend(request.expires_at_ms.map(|at| ("expires", moment(at).into())));
     list.extend(request.timeout_ms.map(|ms| ("timeout", duration::show(ms).into())));
     list.extend(request.urgent.then(|| ("urgent", "goes before ordinary requests".into())));

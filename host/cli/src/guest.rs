@@ -4,10 +4,10 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::table::{Cell, Table, facts};
-use crate::text::{moment, presence, word};
+use crate::text::{moment, presence, short, word};
 use clap::{Args, Subcommand};
 use doorbell_client::api::guest::{
-    Approval, CopyMet, Guest, GuestChange, NewGuest, PendingKey, Presence, Trigger,
+    Approval, CopyMet, Guest, GuestChange, NewGuest, PendingKey, Power, Presence, Trigger,
 };
 use serde::Serialize;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -205,7 +205,8 @@ async fn approve(context: &Context, args: ApproveArgs) -> Result<(), Failure> {
 }
 
 fn list(guests: &[Guest]) -> String {
-    let mut table = Table::new(&["NAME", "MET AT", "PRESENCE", "LAST SEEN", "OPEN", "AGENT"]);
+    let mut table =
+        Table::new(&["NAME", "MET AT", "PRESENCE", "LAST SEEN", "OPEN", "AGENT", "PROTOCOL", "BOOT"]);
     for guest in guests {
         table.row(vec![
             Cell::from(&guest.name),
@@ -214,6 +215,8 @@ fn list(guests: &[Guest]) -> String {
             guest.last_seen_ms.map_or_else(|| "-".to_owned(), moment).into(),
             guest.open_requests.to_string().into(),
             guest.agent.as_ref().map_or("-", |agent| agent.version.as_str()).into(),
+            guest.agent.as_ref().map_or_else(|| "-".to_owned(), |agent| agent.protocol.to_string()).into(),
+            guest.agent.as_ref().map_or_else(|| "-".to_owned(), |agent| short(&agent.boot_id)).into(),
         ]);
     }
     table.render("no guests: add one with `doorbell guest add NAME --cid N`")
@@ -264,6 +267,9 @@ fn details(guest: &Guest) -> String {
     if let Some(spool) = &guest.spool {
         list.push(("spool", spool.into()));
     }
+    if let Some(power) = &guest.power {
+        list.push(("power", power_of(power).into()));
+    }
     if let Some(agent) = &guest.agent {
         list.push(("agent", format!("{}, protocol {}", agent.version, agent.protocol).into()));
         if let Some(every) = agent.polls_every_ms {
@@ -273,6 +279,14 @@ fn details(guest: &Guest) -> String {
         list.push(("capabilities", agent.capabilities.join(" ").into()));
     }
     facts(list)
+}
+
+fn power_of(power: &Power) -> String {
+    let (state, since) = (word(&power.state), moment(power.since_ms));
+    if power.status == state {
+        return format!("{state} since {since}");
+    }
+    format!("{state} since {since}: {}", power.status)
 }
 
 fn pending(keys: &[PendingKey]) -> String {

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::follow::{copy, outcome};
 use crate::table::{Cell, Table};
 use crate::text::{action, moment, short, state};
-use crate::{attach, cancel, duration, trace};
+use crate::{attach, cancel, duration, trace, waiting};
 use clap::{Args, Subcommand};
 use doorbell_client::api::request::RequestList;
 use doorbell_client::{RequestFilter, Stream};
@@ -89,7 +89,10 @@ pub(crate) async fn run(context: &Context, command: RequestCommand) -> Result<Ex
             copied.map_err(|failure| failure.of_output())?;
         }
         RequestCommand::Wait { id, timeout } => {
-            let request = client.wait(&id, timeout).await?;
+            let request = tokio::select! {
+                waited = client.wait(&id, timeout) => waited?,
+                failure = waiting::tell(context, &id) => return Err(failure),
+            };
             context.show(&request, details)?;
             return outcome(&request);
         }

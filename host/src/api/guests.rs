@@ -4,15 +4,15 @@ use super::caller::Caller;
 use super::convert::{absolute, place};
 use super::error::ApiError;
 use crate::manager::Manager;
+use crate::power;
 use crate::spool::Spool;
 use crate::store::{AddGuest, ChangeGuest, GuestRow, Place, fingerprint};
-use crate::time::unix_ms;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use doorbell_api::event::Change;
-use doorbell_api::guest::{Approval, Guest, GuestChange, NewGuest, PendingKey, Presence};
+use doorbell_api::guest::{Approval, Guest, GuestChange, NewGuest, PendingKey};
 use doorbell_wire::error::Reason;
 use doorbell_wire::ids::{GuestName, PublicKey};
 use std::path::PathBuf;
@@ -58,6 +58,7 @@ pub(super) async fn add(
     }
     manager.events.tell(&row.name, Change::Added);
     manager.doors.refresh();
+    power::follow(&manager, &row).await;
     Ok((StatusCode::CREATED, Json(show_row(&manager, &row))))
 }
 
@@ -99,7 +100,8 @@ pub(super) async fn change(
         end_session(&manager, &row);
         manager.doors.refresh();
     }
-    // More at once may be offered now.
+    power::follow(&manager, &row).await;
+    // More at once may be offered now, and there may be a monitor to follow.
     manager.registry.ring(row.id);
     Ok(Json(show_row(&manager, &row)))
 }
@@ -114,6 +116,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let name: GuestName = name.parse()?;
     let removed = manager.store.remove_guest(&caller.actor(), &name).await?;
+    power::forget(&manager, removed.id);
     manager.registry.close(removed.id, Reason::UNKNOWN_GUEST);
     for row in &removed.closed {
         manager.moved(row).await;
@@ -176,10 +179,11 @@ fn show_row(manager: &Manager, row: &GuestRow) -> Guest {
         cid,
         hybrid_socket,
         qmp: row.qmp.as_ref().map(|path| path.display().to_string()),
-        presence: presence(manager, row),
+        presence: manager.presence(row),
+        power: manager.powers.of(row.id).map(|power| power.to_api()),
         fingerprint: row.key.as_ref().map(fingerprint),
         added_at_ms: row.added_at_ms,
-        last_seen_ms: row.last_seen_ms,
+        last_seen_ms: manager.last_seen_ms(row),
         agent: row.agent.clone(),
         concurrency: row.concurrency,
         open_requests: row.open_requests,
@@ -190,28 +194,3 @@ fn show_row(manager: &Manager, row: &GuestRow) -> Guest {
         spool: manager.spool.as_ref().map(|spool| spool.home(&row.name).display().to_string()),
     }
 }
-
-fn presence(manager: &Manager, row: &GuestRow) -> Presence {
-    if manager.registry.bell(row.id).is_some() {
-        return Presence::Connected;
-    }
-    let polls_every_ms = row.agent.as_ref().and_then(|agent| agent.polls_every_ms);
-    match (row.copy.is_some(), row.pending, row.agent.is_some()) {
-        (true, _, _) => Presence::Fenced,
-        (false, true, _) => Presence::Pending,
-        (false, false, true) if polls_every_ms.is_some_and(|every| is_awaited(row, every)) => {
-            Presence::Polling
-        }
-        (false, false, true) => Presence::Gone,
-        (false, false, false) => Presence::Never,
-    }
-}
-
-/// Whether the next poll of a guest, or the one behind it, is still to come.
-fn is_awaited(row: &GuestRow, every_ms: u32) -> bool {
-    let patience = u64::from(every_ms).saturating_mul(2).saturating_add(POLL_MARGIN_MS);
-    row.last_seen_ms.is_some_and(|at| unix_ms() <= at.saturating_add(patience))
-}
-
-/// Milliseconds a guest may take to boot its connection beyond the time of its poll.
-const POLL_MARGIN_MS: u64 = 10_000;

@@ -3,6 +3,7 @@
 use super::caller::Caller;
 use super::error::ApiError;
 use crate::manager::Manager;
+use crate::power::word;
 use crate::receipt::link_to_api;
 use crate::ring::Query as Waiting;
 use axum::Json;
@@ -28,6 +29,11 @@ pub(super) async fn ask(
 ) -> Result<Json<Answer>, ApiError> {
     let Json(new) = body?;
     let guest = manager.store.guest(&name.parse()?).await?;
+    if let Some(power) = manager.powers.held(guest.id) {
+        let is = word(power.state);
+        let text = format!("guest {name} is {is} ({}); see: doorbell guest show {name}", power.status);
+        return Err(ApiError::new(ErrorCode::NotConnected, text));
+    }
     let Some(bell) = manager.registry.fastest(guest.id) else {
         let text = format!("guest {name} is not connected; see: doorbell guest show {name}");
         return Err(ApiError::new(ErrorCode::NotConnected, text));

@@ -53,7 +53,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             ended.map_err(|_| End::Fault("an older session of this guest does not end".into()))?;
         }
         self.check_place().await?;
-        self.manager.events.presence(&self.guest.name, Presence::Connected, None);
+        crate::power::met(&self.manager, self.guest.id, &self.guest.name).await;
+        self.tell_presence(Presence::Connected, None);
         info!(agent = %hello.claims.agent, boot_id = %hello.claims.boot_id, "session open");
         self.pushes = self.guest.trigger == Trigger::Push
             && hello.claims.capabilities.contains(Capabilities::PUSH)

@@ -1,5 +1,7 @@
 //! A session against a guest that is played by hand: every frame it sends is chosen by the test.
 
+mod power;
+
 use super::*;
 use crate::actor::Actor;
 use crate::config::Config;
@@ -475,7 +477,7 @@ async fn a_session_is_open_only_after_the_last_step_of_the_one_before() {
     let older = Arc::new(Bell::default());
     assert!(bench.manager.registry.enter(bench.guest.id, Door::Channel, Arc::clone(&older)).is_none());
     let mut peer = bench.dial(None).await;
-    assert_eq!(older.rung().await.close, Some(Reason::SUPERSEDED));
+    assert_eq!(older.rung(false).await.close, Some(Reason::SUPERSEDED));
     let early = tokio::time::timeout(Duration::from_millis(100), peer.hear()).await;
     assert!(early.is_err(), "{early:?} although the older session may still store something");
     older.end();

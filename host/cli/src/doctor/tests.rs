@@ -73,6 +73,7 @@ impl Host {
             hybrid_socket: None,
             qmp: None,
             presence: Presence::Never,
+            power: None,
             fingerprint: None,
             added_at_ms: 0,
             last_seen_ms: None,
