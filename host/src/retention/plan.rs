@@ -85,7 +85,7 @@ mod tests {
                 let age = NOW - thing.since_ms;
                 match why {
                     Why::Size => prop_assert!(left > bytes.unwrap() && age >= FRESH_MS),
-                    _ => prop_assert!(age > age_ms.unwrap()),
+                    Why::Age | Why::Unused => prop_assert!(age > age_ms.unwrap()),
                 }
                 left -= thing.bytes;
             }

@@ -99,14 +99,14 @@ impl Bench {
 }
 
 pub(crate) fn command() -> Action {
-    run(json!({"InGuest": "true"}))
+    run(&json!({"InGuest": "true"}))
 }
 
 pub(crate) fn program(digest: Digest, len: u64) -> Action {
-    run(json!({"Program": {"digest": digest.to_string(), "len": len, "name": "fix"}}))
+    run(&json!({"Program": {"digest": digest.to_string(), "len": len, "name": "fix"}}))
 }
 
-fn run(executable: serde_json::Value) -> Action {
+fn run(executable: &serde_json::Value) -> Action {
     let limits = json!({"output_len_max": OUTPUT_LEN_DEFAULT});
     let parts = json!({"executable": executable, "args": [], "env": [], "input": "None", "limits": limits});
     serde_json::from_value(json!({ "Run": parts })).unwrap()
