@@ -1,6 +1,6 @@
 //! A shared directory in the place of a connection: the agent looks into it on a timer, and at once when rung.
 //!
-//! Driven by the event loop. One code path: from the files of the share a [`desk`] plays the manager's half of a
+//! Driven by the event loop. One code path: from the files of the share a `desk` plays the manager's half of a
 //! session, and the agent's own half answers it over a socket pair in this process, so that a request takes the
 //! same way as over the channel. Trusts the share as it trusts its manager. A share that fails or vanishes ends
 //! the session; what is in hand goes on, and the next session presents it.
