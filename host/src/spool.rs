@@ -5,9 +5,9 @@
 //! anything in that guest, and in no other. Trusts no file there, no name, and not that the kernel tells of all: what
 //! inotify says is only a reason to look, and a slow timer looks at everything.
 //!
-//! - [`place`] the directories · [`names`] what a name means · [`watch`] inotify · [`entry`] one file, looked at
-//! - [`intake`] a pass over an inbox · [`ask`] from bytes to a request · [`desk`] moves out of an inbox
-//! - [`outbox`] what is put there · [`deliver`] receipts
+//! - `place` the directories · `names` what a name means · `watch` inotify · `entry` one file, looked at
+//! - `intake` a pass over an inbox · `ask` from bytes to a request · `desk` moves out of an inbox
+//! - `outbox` what is put there · `deliver` receipts
 
 mod ask;
 mod deliver;
