@@ -90,12 +90,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         let Some(offer) = next else { return Ok(session) };
         let program = small_program(&self.manager, &offer).await;
         let pushed = Push { offer: offer.clone(), program };
-        self.hands.insert(offer.request, Hand::Request(Held::offered(&offer.action)));
         let fits = FromHost::Push(Box::new(pushed.clone())).to_frame().is_ok();
         Ok(session.push(if fits { pushed } else { Push { program: Vec::new(), ..pushed } })?)
     }
 
-    /// The next request for this guest, marked offered on the disk.
+    /// The next request for this guest, marked offered on the disk and put into its hand.
     async fn next(&mut self, pull: Pull) -> Result<Option<Offer>, End> {
         let next = self.manager.store.next_offer(self.guest.id, pull).await?;
         for row in &next.moved {
@@ -103,6 +102,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         }
         self.floor = next.floor;
         self.more = next.more;
+        if let Some(offer) = &next.offer {
+            let row = next.moved.iter().find(|row| row.id == offer.request);
+            let base = row.map(|row| row.output_base).unwrap_or_default();
+            let held = Held { base, ..Held::offered(&offer.action) };
+            self.hands.insert(offer.request, Hand::Request(held));
+        }
         Ok(next.offer)
     }
 
@@ -133,7 +138,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             return Ok(session.nothing()?);
         };
         let Some(offer) = next else { return Ok(session.nothing()?) };
-        self.hands.insert(offer.request, Hand::Request(Held::offered(&offer.action)));
         let session = session.offer(offer)?;
         let more = self.more || (self.bell.has_query() && takes_query(&self.hands));
         if more { self.ring(session) } else { Ok(session) }
