@@ -211,7 +211,7 @@ impl Agent {
         let agent = ShortText::try_from(env!("CARGO_PKG_VERSION").to_owned());
         let about = About {
             version,
-            capabilities: self.capabilities(),
+            capabilities: self.capabilities().of_version(version),
             agent: agent.map_err(ProofError::Version)?,
             sequence_max: self.journal.history().sequence_max(),
             clock_us: clock::now_us(),
@@ -219,7 +219,6 @@ impl Agent {
         Ok(self.identity.hello(way, greeting, about)?)
     }
 
-    /// Requests that an earlier session left come before anything new.
     /// Has the agent close its channel when nothing waits, and come back on a timer.
     pub const fn poll_every(&mut self, polls: Option<Polls>) {
         self.polls = polls;
@@ -231,6 +230,7 @@ impl Agent {
         self.polls
     }
 
+    /// Requests that an earlier session left come before anything new.
     fn present(&mut self, way: Way, mut session: Guest) -> Result<Guest, SessionError> {
         if let Some(polls) = self.polls.filter(|_| way == Way::Channel) {
             session = session.polls(polls)?;

@@ -111,6 +111,12 @@ impl Capabilities {
         (Self::SHARE, "share"),
     ];
 
+    /// The set without what a session of this version does not have.
+    #[must_use]
+    pub const fn of_version(self, version: u16) -> Self {
+        if version == 0 { Self(self.0 & VERSION_0) } else { self }
+    }
+
     /// Whether all of `other` are in the set.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
@@ -123,3 +129,6 @@ impl Capabilities {
         Self(self.0 | other.0)
     }
 }
+
+/// The capabilities of the first version.
+const VERSION_0: u64 = 0x3f;

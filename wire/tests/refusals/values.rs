@@ -315,6 +315,11 @@ fn a_capability_set_keeps_unknown_bits() {
     assert!(!both.contains(Capabilities::CGROUP_KILL) && !Capabilities::RUN.contains(both));
     assert_eq!(both.with(Capabilities::RUN), both, "a bit that is there stays");
     assert_eq!(round_trip(&Capabilities(1 << 63 | 1)), Capabilities(1 << 63 | 1));
+    let all = Capabilities(u64::MAX);
+    let first = [Capabilities::RUN, Capabilities::LINK, Capabilities::CGROUP_KILL, Capabilities::LIMITS];
+    let first = first.into_iter().fold(Capabilities::TERMINAL.with(Capabilities::FILES), Capabilities::with);
+    assert_eq!(all.of_version(0), first, "the first version had these");
+    assert_eq!(all.of_version(1), all);
     assert_eq!(
         Capabilities::NAMES.iter().fold(0, |bits, (bit, _)| bits ^ bit.0),
         0x3ff,

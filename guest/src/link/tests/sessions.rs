@@ -40,6 +40,16 @@ fn ten_thousand_rings_while_a_pull_is_out_cause_one_further_pull() {
 }
 
 #[test]
+fn only_what_the_sessions_version_has_is_claimed() {
+    let mut rig = Rig::new(script([]));
+    rig.until(|rig| rig.manager.seen.pulls == 1);
+    let claimed = rig.manager.seen.capabilities;
+    assert!(claimed.contains(Capabilities::RUN.with(Capabilities::FILES)));
+    assert_eq!(claimed, rig.agent.capabilities().of_version(0), "this manager speaks version 0");
+    assert!(!claimed.contains(Capabilities::REBOOT));
+}
+
+#[test]
 fn a_ring_while_idle_is_a_pull() {
     let mut rig = Rig::new(script([]));
     rig.until(|rig| rig.manager.seen.pulls == 1);
