@@ -56,6 +56,8 @@ pub async fn judge(
             Judgement::Refuse(Reason::NOT_PROVED, text)
         }
         Verdict::Fenced => {
+            // A session that is dead, as that of a rewound guest is, shows it only when it is written to.
+            manager.registry.ring_channel(guest.id);
             let text = format!(
                 "its session token is stale, or it has forgotten what it told: it is a copy or was rewound; if this is the one to keep: doorbell guest approve {name}"
             );

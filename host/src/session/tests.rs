@@ -485,6 +485,18 @@ async fn a_session_is_open_only_after_the_last_step_of_the_one_before() {
 }
 
 #[tokio::test]
+async fn the_session_of_a_guest_is_written_to_when_a_copy_is_fenced() {
+    let bench = Bench::new().await;
+    let (mut peer, _) = bench.enter(None).await;
+    peer.say(&FromGuest::Pull).await;
+    assert_eq!(peer.hear().await, FromHost::Nothing);
+    let mut copy = bench.dial(Some(SessionToken::new([9; 32]))).await;
+    assert_eq!(copy.hear().await, FromHost::HostBye(Reason::FENCED));
+    // Nothing waits: it is rung so that a connection whose guest has forgotten it ends now.
+    assert_eq!(peer.hear().await, FromHost::Ring);
+}
+
+#[tokio::test]
 async fn a_guest_that_moved_during_its_hello_is_not_let_in_at_the_old_place() {
     let bench = Bench::new().await;
     bench

@@ -289,8 +289,8 @@ fn welcome(work: &mut Work<'_>, guest: &GuestRow, claims: &Claims) -> Result<Ver
     Ok(Verdict::Welcome)
 }
 
-/// The bearer of a stale token, or of a good one in a guest that was rewound, is turned away and remembered; whoever has the newest one is the guest. It is in the
-/// trail once, however often it comes back.
+/// The bearer of a stale token, or of a good one in a guest that was rewound, is turned away and remembered; whoever has
+/// the newest one is the guest. It is in the trail once, however often it comes back.
 fn fence(
     work: &mut Work<'_>,
     guest: &GuestRow,
