@@ -36,7 +36,8 @@ fn only_a_known_guest_with_a_privileged_port_is_let_in() {
 #[test]
 fn a_guest_that_is_paused_reset_or_killed_has_each_request_done_once() {
     let expected = [
-        "a request waits while the guest is paused",
+        "a request is held while the guest is paused",
+        "to a guest that is paused nothing is written",
         "both are done once after it, and the next one is served",
         "a guest that was reset is back with its kernel, and the next request is served",
         "a request that was submitted right behind a reset is done once",
