@@ -28,6 +28,8 @@ pub struct Machine {
     pub append: String,
     /// MiB of the disk with the agent's state, where the usual one has another size than is wanted.
     pub disk_mib: Option<u64>,
+    /// A disk with the agent's state that is there already.
+    pub state: Option<PathBuf>,
     /// MiB of a second disk, if it has one.
     pub second_disk_mib: Option<u64>,
     /// Whether it has a virtio serial port, whose host end is a Unix socket.
@@ -43,6 +45,7 @@ impl Default for Machine {
             vsock: true,
             append: String::new(),
             disk_mib: None,
+            state: None,
             second_disk_mib: None,
             port: false,
         }
@@ -75,8 +78,9 @@ impl Guest {
         if !machine.vsock {
             arguments.extend(["--transport".into(), "none".into()]);
         }
-        if let Some(mib) = machine.disk_mib {
-            arguments.extend(["--state".into(), disk(&directory.join("own.ext4"), mib)]);
+        let own = machine.disk_mib.map(|mib| disk(&directory.join(OWN_DISK), mib));
+        if let Some(state) = own.or_else(|| machine.state.clone()) {
+            arguments.extend(["--state".into(), state]);
         }
         if let Some(mib) = machine.second_disk_mib {
             arguments.extend(["--disk".into(), disk(&directory.join("second.ext4"), mib)]);
@@ -159,6 +163,12 @@ impl Guest {
     #[must_use]
     pub fn port(&self) -> PathBuf {
         self.directory.join("qga.sock")
+    }
+
+    /// The disk with the agent's state that was made for it, where [`Machine::disk_mib`] has one made.
+    #[must_use]
+    pub fn own_disk(&self) -> PathBuf {
+        self.directory.join(OWN_DISK)
     }
 
     /// The base path of its hybrid socket.
@@ -276,3 +286,5 @@ fn mac_of(ready: &str) -> [u8; 6] {
     let bytes: Vec<u8> = text.split(':').map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect();
     bytes.try_into().expect("six bytes")
 }
+
+const OWN_DISK: &str = "own.ext4";
