@@ -8,7 +8,7 @@ use super::stages::put;
 use super::writer::Work;
 use super::{RequestRow, Store, StoreError};
 use crate::output::{OutputKept, Outputs};
-use crate::receipt::{closed, judge, seal};
+use crate::receipt::{Judged, closed, judge, seal};
 use crate::request::{Happening, next, word};
 use crate::trace::Stamp;
 use doorbell_api::receipt::{Amended, Receipt};
@@ -91,7 +91,7 @@ fn acknowledge(
     if let (Outcome::Continues(step), false) = (&ack.outcome, row.state.is_final()) {
         return continues(work, row, &by, ack, step.get(), kept).map(Some);
     }
-    let judged = judge(&row.action, ack, kept);
+    let judged = never_undone(&row, judge(&row.action, ack, kept));
     let why = Closing { happening: Happening::Acknowledged(judged.state), event: "receipt-stored", by: &by };
     let Some(state) = next(row.state, why.happening) else { return Ok(Some(row)) };
     for stamp in stamps {
@@ -100,6 +100,24 @@ fn acknowledge(
     let boot_id = known.agent.map(|agent| agent.boot_id);
     let receipt = Receipt { boot_id, ..judged.receipt };
     settle(work, row, state, receipt, &why, Some(&said)).map(Some)
+}
+
+/// What had begun at an earlier offer is not said to have come to nothing because it did not begin at this one.
+fn never_undone(row: &RequestRow, judged: Judged) -> Judged {
+    let nothing = matches!(
+        judged.state,
+        State::Refused | State::NotReceived | State::NotVerified | State::NotStarted | State::Expired
+    );
+    let of_this_offer = u32::from(matches!(row.state, State::Started | State::Unconfirmed));
+    if !nothing || row.starts <= of_this_offer {
+        return judged;
+    }
+    let told = judged.receipt.detail.map(|text| format!(": {text}")).unwrap_or_default();
+    let detail = format!(
+        "it had started before, and how far it came is not known; offered again it was {}{told}",
+        word(judged.state)
+    );
+    Judged { state: State::Interrupted, receipt: Receipt { detail: Some(detail), ..judged.receipt } }
 }
 
 /// The program asked for a reboot and the guest has rebooted: the request waits for its next step.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::output::Outputs;
 use crate::programs::Programs;
+use doorbell_wire::message::outcome::Refusal;
 use doorbell_wire::message::{Stage, Stream};
 use futures_util::stream;
 
@@ -102,6 +103,21 @@ async fn a_request_that_had_started_once_is_never_said_not_to_have_begun() {
     assert_eq!(moves(&bench.next().await), [(id, State::Interrupted)]);
     let detail = bench.store.request(id).await.unwrap().receipt.unwrap().detail.unwrap();
     assert!(detail.contains("but it had started before"), "{detail}");
+}
+
+#[tokio::test]
+async fn what_started_at_an_earlier_offer_and_is_refused_now_is_interrupted() {
+    let bench = Bench::new().await;
+    let id = started(&bench, AcceptRequest { idempotent: true, ..plain() }).await;
+    assert_eq!(bench.offered().await, Some(id), "queued and offered again");
+    let row = bench.acknowledge(id, Outcome::Refused(Refusal::StateUnwritable(28))).await;
+    assert_eq!(row.state, State::Interrupted);
+    let detail = row.receipt.unwrap().detail.unwrap();
+    assert!(detail.contains("had started before") && detail.contains("it was refused: "), "{detail}");
+
+    let once = started(&bench, plain()).await;
+    let row = bench.acknowledge(once, Outcome::Refused(Refusal::StateUnwritable(28))).await;
+    assert_eq!(row.state, State::Refused, "of one offer the guest's word stands");
 }
 
 #[tokio::test]
