@@ -14,6 +14,7 @@ pub mod program;
 pub mod put;
 pub mod reboot;
 
+use crate::planted;
 use crate::supervise::{Job, Order};
 use crate::verify::Verified;
 use cgroup::Cgroups;
@@ -51,6 +52,9 @@ pub fn prepare(
     verified: Option<Verified>,
     cgroups: Option<&Cgroups>,
 ) -> Result<Prepared, Outcome> {
+    if planted::is("G10") && planted::has_no_nic() {
+        return Err(not_started(nix::libc::ENETDOWN));
+    }
     let job = match (&offer.action, verified) {
         (Action::LinkSet(set), None) => {
             return link::Prepared::new(set).map(Prepared::Link).map_err(Outcome::Refused);

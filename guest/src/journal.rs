@@ -164,10 +164,6 @@ impl Journal {
     }
 
     fn append(&mut self, record: Record) -> Result<(), Errno> {
-        if crate::planted::is("G2") {
-            self.history.note(record);
-            return Ok(());
-        }
         let file = self.whole()?;
         if file.holds(&record) {
             file.append(std::slice::from_ref(&record))?;

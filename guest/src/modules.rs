@@ -33,7 +33,7 @@ impl Modules {
         if !is_there() && self.load && now() >= self.next_load {
             self.load_transport();
         }
-        self.seen = is_there() && !(crate::planted::is("G10") && has_no_nic());
+        self.seen = is_there();
         if !self.seen && !self.told {
             self.told = true;
             warn!(module = TRANSPORT, "the vsock transport is not there yet; waiting for it");
@@ -71,12 +71,6 @@ impl Modules {
 }
 
 /// A driver is registered with the bus whether it is a module or built in.
-/// Only asked by a planted fault: whether the guest has no interface but its own loop.
-fn has_no_nic() -> bool {
-    std::fs::read_dir("/sys/class/net")
-        .map_or(true, |links| links.flatten().all(|link| link.file_name() == "lo"))
-}
-
 fn is_there() -> bool {
     Path::new("/sys/bus/virtio/drivers").join(TRANSPORT).exists()
 }

@@ -17,3 +17,10 @@ pub fn is(guarantee: &str) -> bool {
 pub const fn is(_guarantee: &str) -> bool {
     false
 }
+
+/// Whether the guest has no interface but its own loop.
+#[must_use]
+pub fn has_no_nic() -> bool {
+    std::fs::read_dir("/sys/class/net")
+        .map_or(true, |links| links.flatten().all(|link| link.file_name() == "lo"))
+}
