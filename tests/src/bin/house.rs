@@ -95,9 +95,14 @@ fn look_at_words(file: &File, findings: &mut Vec<String>) {
     }
 }
 
-/// Each row of the guarantees names a test that exists, or says that it is pending.
+/// Each row of the guarantees and of the threats names a test that exists, or says that it is pending.
 fn look_at_promises(files: &[File], findings: &mut Vec<String>) {
-    let Some(paper) = files.iter().find(|file| file.name == "docs/guarantees.md") else { return };
+    for paper in files.iter().filter(|file| PROMISES.contains(&file.name.as_str())) {
+        look_at_rows(paper, files, findings);
+    }
+}
+
+fn look_at_rows(paper: &File, files: &[File], findings: &mut Vec<String>) {
     let exists = |test: &str| {
         let (module, name) = test.rsplit_once("::").unwrap_or_default();
         let is_in = |file: &&File| {
@@ -105,7 +110,7 @@ fn look_at_promises(files: &[File], findings: &mut Vec<String>) {
         };
         files.iter().filter(is_in).any(|file| file.text.contains(&format!("fn {name}(")))
     };
-    for (number, line) in (1..).zip(paper.text.lines()).filter(|(_, line)| line.starts_with("| G")) {
+    for (number, line) in (1..).zip(paper.text.lines()).filter(|(_, line)| is_promise(line)) {
         let tests: Vec<&str> =
             line.split('`').skip(1).step_by(2).filter(|word| word.contains("::")).collect();
         if tests.is_empty() && !line.contains("pending") {
@@ -115,6 +120,12 @@ fn look_at_promises(files: &[File], findings: &mut Vec<String>) {
             findings.push(format!("{}:{number}: there is no test {test}", paper.name));
         }
     }
+}
+
+/// A row that begins with a letter and a number.
+fn is_promise(line: &str) -> bool {
+    let number = line.strip_prefix("| G").or_else(|| line.strip_prefix("| T"));
+    number.is_some_and(|rest| rest.starts_with(|sign: char| sign.is_ascii_digit()))
 }
 
 /// First line and length of every function with a body.
@@ -205,6 +216,7 @@ fn quoted(rest: &str, quote: char) -> usize {
     rest.len()
 }
 
+const PROMISES: &[&str] = &["docs/guarantees.md", "docs/security.md"];
 const FUNCTION_MAX: usize = 70;
 const IMPURE: &[&str] = &[
     "std::net",
@@ -254,9 +266,11 @@ mod tests {
         let file = |name: &str, text: &str| File { name: name.into(), text: text.into() };
         let paper =
             "| G1 | x | `crash::kept` |\n| G2 | y | `crash::lost` |\n| G3 | z | pending |\n| G4 | w | |\n";
-        let files = [file("docs/guarantees.md", paper), file("tests/crash.rs", "fn kept() {}")];
+        let threats = "| T1 | x | `crash::kept` |\n| T2 | y | `crash::lost` |\n| The | word | |\n";
+        let code = file("tests/crash.rs", "fn kept() {}");
+        let files = [file("docs/guarantees.md", paper), file("docs/security.md", threats), code];
         let mut findings = Vec::new();
         look_at_promises(&files, &mut findings);
-        assert_eq!(findings.len(), 2, "{findings:?}");
+        assert_eq!(findings.len(), 3, "{findings:?}");
     }
 }
