@@ -3,6 +3,7 @@
 //! Called by `link` to answer a greeting and to keep a new token. The key never leaves the state directory;
 //! the manager decides by it alone who was met.
 
+pub mod launch;
 mod token;
 
 use crate::hand::Way;
@@ -29,6 +30,14 @@ pub enum IdentityError {
     #[error("key {} has {got} bytes where 32 make a key; move it away and approve the guest's new key", path.display())]
     Damaged {
         /// The file.
+        path: PathBuf,
+        /// Its length.
+        got: usize,
+    },
+    /// What the guest was launched with is not a key.
+    #[error("{} has {got} bytes where 32 make a key; have one made by: doorbell guest add --make-key FILE", path.display())]
+    NotAKey {
+        /// Where it was found.
         path: PathBuf,
         /// Its length.
         got: usize,

@@ -6,7 +6,7 @@
 use clap::Parser;
 use doorbell_agent::apply::cgroup::Cgroups;
 use doorbell_agent::config::Config;
-use doorbell_agent::identity::{Identity, IdentityError};
+use doorbell_agent::identity::{Identity, IdentityError, launch};
 use doorbell_agent::journal::{Journal, JournalError};
 use doorbell_agent::modules::Modules;
 use doorbell_agent::pull::{Agent, Way};
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
 fn serve(config: &Config) -> Result<(), Fault> {
     let stop = signals().map_err(Fault::Signals)?;
     let state = StateDir::open(&config.state_dir)?;
+    launch::adopt(&state, !config.no_modules)?;
     let identity = Identity::open(&state)?;
     let journal = Journal::open(&state)?;
     let cgroups = Cgroups::find();

@@ -1,4 +1,4 @@
-//! The kernel's side of the channel: the virtio transport of vsock, loaded or waited for.
+//! Modules of the kernel, and among them the channel's: the virtio transport of vsock, loaded or waited for.
 //!
 //! Called before each dial until the transport is there. A socket made earlier would have the kernel load
 //! the loopback transport alone, and a dial to the host would then reach the guest itself.
@@ -51,15 +51,9 @@ impl Modules {
 
     fn load_transport(&mut self) {
         self.next_load = now().after(LOAD_MS);
-        let Some(modprobe) = MODPROBE.iter().find(|path| Path::new(path).exists()) else {
-            return self.failed("no modprobe in /sbin or /usr/sbin");
-        };
-        let mut command = Command::new(modprobe);
-        command.arg("-q").arg(TRANSPORT).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        match command.status() {
-            Ok(status) if status.success() => info!(module = TRANSPORT, "loaded"),
-            Ok(status) => self.failed(&status.to_string()),
-            Err(error) => self.failed(&error.to_string()),
+        match modprobe(TRANSPORT) {
+            Ok(()) => info!(module = TRANSPORT, "loaded"),
+            Err(why) => self.failed(&why),
         }
     }
 
@@ -67,6 +61,21 @@ impl Modules {
         if !self.told {
             warn!(module = TRANSPORT, why, "the vsock transport could not be loaded; trying again");
         }
+    }
+}
+
+/// Has a module loaded, with what it depends on.
+///
+/// # Errors
+/// Why it is not.
+pub(crate) fn modprobe(module: &str) -> Result<(), String> {
+    let program = MODPROBE.iter().find(|path| Path::new(path).exists());
+    let mut command = Command::new(program.ok_or("no modprobe in /sbin or /usr/sbin")?);
+    command.arg("-q").arg(module).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(status.to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Machine {
     pub state: Option<PathBuf>,
     /// MiB of a second disk, if it has one.
     pub second_disk_mib: Option<u64>,
+    /// A file with the key that it is launched with.
+    pub key: Option<PathBuf>,
     /// Whether it has a virtio serial port, whose host end is a Unix socket.
     pub port: bool,
 }
@@ -47,6 +49,7 @@ impl Default for Machine {
             disk_mib: None,
             state: None,
             second_disk_mib: None,
+            key: None,
             port: false,
         }
     }
@@ -84,6 +87,9 @@ impl Guest {
         }
         if let Some(mib) = machine.second_disk_mib {
             arguments.extend(["--disk".into(), disk(&directory.join("second.ext4"), mib)]);
+        }
+        if let Some(key) = &machine.key {
+            arguments.extend(["--key".into(), key.clone()]);
         }
         if machine.port {
             arguments.extend(["--qga".into(), "on".into()]);

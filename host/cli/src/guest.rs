@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::launch::NewKey;
 use crate::table::{Cell, Table, facts};
 use crate::text::{moment, presence, short, word};
 use clap::{Args, Subcommand};
@@ -51,6 +52,9 @@ pub(crate) struct AddArgs {
     /// Its public key, 64 hexadecimal digits: a guest whose key is known needs no approval
     #[arg(long, value_name = "HEX")]
     key: Option<String>,
+    /// Make its key, and put the secret half into this new file, for its QEMU: -fw_cfg name=opt/org.doorbell.key,file=FILE
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    make_key: Option<PathBuf>,
 }
 
 /// How requests come to it
@@ -135,19 +139,26 @@ pub(crate) async fn run(context: &Context, command: GuestCommand) -> Result<Exit
 }
 
 async fn add(context: &Context, args: AddArgs) -> Result<(), Failure> {
+    let made = args.make_key.as_deref().map(NewKey::make).transpose()?;
+    let public_key = made.as_ref().map(NewKey::public).or(args.key);
     let new = NewGuest {
         name: args.name,
         cid: args.place.cid,
         hybrid_socket: args.place.hybrid_socket.as_deref().map(absolute).transpose()?,
         qmp: args.qmp.as_deref().map(absolute).transpose()?,
-        public_key: args.key,
+        public_key,
         concurrency: args.concurrency,
         share: args.place.share.as_deref().map(absolute).transpose()?,
         trigger: args.manner.trigger,
         set_clock: args.manner.set_clock,
     };
-    context.show(&context.client.add_guest(&new).await?, |guest| {
+    let added = context.client.add_guest(&new).await?;
+    let launch = made.map(NewKey::keep);
+    context.show(&added, |guest| {
         let next = match guest.fingerprint {
+            Some(_) if launch.is_some() => {
+                format!("start its QEMU with {}", launch.as_deref().unwrap_or_default())
+            }
             Some(_) => "its agent is let in by its key".to_owned(),
             None => {
                 format!("once its agent has called, approve its key: `doorbell guest approve {}`", guest.name)

@@ -21,6 +21,7 @@ mod gc;
 mod guest;
 mod kept;
 mod keys;
+mod launch;
 mod link;
 mod manual;
 mod outcome;

@@ -1,0 +1,89 @@
+//! The key that the guest was launched with, which QEMU hands over in its firmware configuration device.
+//!
+//! Called once at start, before the identity is read. Trusts the hypervisor, which sees the guest's memory anyhow. A key that
+//! is on the disk already stays: requests, receipts and the manager know the guest by it.
+
+use super::IdentityError;
+use crate::modules::modprobe;
+use crate::state::{StateDir, io_at, replace};
+use std::io;
+use std::path::Path;
+use tracing::{debug, info};
+
+/// Puts the key of the launch in the place of the key that the first start would make.
+///
+/// `load` is whether modprobe may be run for the device.
+///
+/// # Errors
+/// [`IdentityError::NotAKey`] for anything but 32 bytes, [`IdentityError::State`] where it cannot be kept.
+pub fn adopt(state: &StateDir, load: bool) -> Result<(), IdentityError> {
+    let kept = state.root().join("key");
+    if io_at("look at", &kept, kept.try_exists())? {
+        return Ok(());
+    }
+    let given = Path::new(GIVEN);
+    if load
+        && !Path::new(DEVICE).exists()
+        && let Err(error) = modprobe(MODULE)
+    {
+        debug!(module = MODULE, error, "no firmware configuration device");
+    }
+    adopt_from(given, &kept)
+}
+
+fn adopt_from(given: &Path, kept: &Path) -> Result<(), IdentityError> {
+    let mut seed = match std::fs::read(given) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        read => io_at("read", given, read)?,
+    };
+    if seed.len() != ed25519_dalek::SECRET_KEY_LENGTH {
+        return Err(IdentityError::NotAKey { path: given.to_owned(), got: seed.len() });
+    }
+    let written = replace(kept, &seed);
+    seed.fill(0);
+    std::hint::black_box(&seed);
+    io_at("write", kept, written)?;
+    info!(from = %given.display(), "the key of the guest's launch is its key");
+    Ok(())
+}
+
+const MODULE: &str = "qemu_fw_cfg";
+const DEVICE: &str = "/sys/firmware/qemu_fw_cfg";
+const GIVEN: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.doorbell.key/raw";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+
+    fn state() -> (tempfile::TempDir, StateDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&dir.path().join("state")).unwrap();
+        (dir, state)
+    }
+
+    #[test]
+    fn the_key_of_the_launch_becomes_the_guests_at_its_first_start_only() {
+        let (dir, state) = state();
+        let (given, kept) = (dir.path().join("raw"), state.root().join("key"));
+        std::fs::write(&given, [1; 32]).unwrap();
+        adopt_from(&given, &kept).unwrap();
+        let first = Identity::open(&state).unwrap().fingerprint();
+        assert_eq!(std::fs::read(&kept).unwrap(), [1; 32]);
+
+        std::fs::write(&given, [2; 32]).unwrap();
+        adopt(&state, false).unwrap();
+        assert_eq!(Identity::open(&state).unwrap().fingerprint(), first, "a guest stays who it is");
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_and_leaves_none() {
+        let (dir, state) = state();
+        let (given, kept) = (dir.path().join("raw"), state.root().join("key"));
+        adopt_from(&given, &kept).unwrap();
+        assert!(!kept.exists(), "no key was given");
+        std::fs::write(&given, [1; 31]).unwrap();
+        let error = adopt_from(&given, &kept).unwrap_err();
+        assert!(matches!(error, IdentityError::NotAKey { got: 31, .. }) && !kept.exists(), "{error}");
+    }
+}
