@@ -15,6 +15,7 @@ use doorbell_agent::share::Share;
 use doorbell_agent::state::{StateDir, StateError};
 use doorbell_agent::{EXIT_KERNEL, EXIT_STATE};
 use nix::errno::Errno;
+use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io::IsTerminal;
@@ -37,6 +38,8 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config) -> Result<(), Fault> {
+    // The guest's key is in its memory: no core file has it. A program has its own memory, and its own say.
+    prctl::set_dumpable(false).map_err(Fault::Memory)?;
     let stop = signals().map_err(Fault::Signals)?;
     let state = StateDir::open(&config.state_dir)?;
     launch::adopt(&state, !config.no_modules)?;
@@ -107,6 +110,8 @@ enum Fault {
     State(#[from] StateError),
     #[error("cannot take signals")]
     Signals(#[source] Errno),
+    #[error("cannot keep its memory to itself")]
+    Memory(#[source] Errno),
     #[error("cannot wait for events")]
     Wait(#[source] Errno),
 }
@@ -123,7 +128,7 @@ impl Fault {
                 EXIT_KERNEL
             }
             Self::Identity(_) | Self::Journal(_) | Self::State(_) => EXIT_STATE,
-            Self::Signals(_) | Self::Wait(_) => EXIT_KERNEL,
+            Self::Memory(_) | Self::Signals(_) | Self::Wait(_) => EXIT_KERNEL,
         })
     }
 }

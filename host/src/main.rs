@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use doorbelld::actor::Actor;
 use doorbelld::config::{Config, VsockMode};
+use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
 use std::fs::File;
 use std::io::IsTerminal as _;
@@ -50,6 +51,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // Tokens and what programs print are in its memory: no core file has them, and no other process of its user looks in.
+    if let Err(error) = prctl::set_dumpable(false) {
+        return fail(1, &anyhow::Error::from(error).context("cannot keep this process's memory to itself"));
+    }
     // What is for others to open, the API's socket and the hybrid ones, gets its mode by name.
     umask(Mode::from_bits_truncate(0o077));
     let config = match configure(&arguments) {
