@@ -7,6 +7,7 @@
 mod audit;
 mod backup;
 mod caller;
+mod cause;
 pub(crate) mod convert;
 mod error;
 mod events;

@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod restore;
 
 use crate::actor::Actor;
+use crate::cause::Cause;
 use crate::manager::Manager;
 use crate::programs::Programs;
 use crate::store::{Named, StoreError};
@@ -43,11 +44,12 @@ impl Manager {
     /// # Errors
     /// [`StoreError::Conflict`] while another one or a sweep is under way, [`StoreError::NoSpace`] when the copy of
     /// the data base does not fit the disk.
-    pub async fn begin_backup(&self, by: &Actor) -> Result<Backup, StoreError> {
+    pub async fn begin_backup(&self, by: &Actor, cause: &Cause) -> Result<Backup, StoreError> {
         let alone = Arc::clone(&self.housekeeping).try_lock_owned().map_err(|_| {
             StoreError::conflict("a sweep or another backup is under way: ask again when it is over")
         })?;
-        self.store.audit_note(by, "backup-begun", None, None, "of the whole state".into()).await?;
+        let store = self.store.because(cause);
+        store.audit_note(by, "backup-begun", None, None, "of the whole state".into()).await?;
         let state_dir = self.config.state_dir.clone();
         let aside = crate::disk::blocking(move || aside_in(&state_dir)).await?;
         let (named, head) = self.store.copy_to(&aside.path().join(DATA_BASE)).await?;

@@ -30,6 +30,8 @@ pub struct Config {
     pub api_gid: Option<u32>,
     /// The spool directory: files that are put there become requests; none where absent.
     pub spool_dir: Option<PathBuf>,
+    /// Whether whoever changes something has to say why.
+    pub require_reason: bool,
     /// For how long requests that are over are kept, with their receipts.
     pub keep_requests_for: Age,
     /// For how long, and how much, output of requests that are over is kept.
@@ -90,6 +92,7 @@ impl Default for Config {
             vsock: VsockMode::default(),
             api_gid: None,
             spool_dir: None,
+            require_reason: false,
             keep_requests_for: Age::days(90),
             keep_outputs_for: Age::days(30),
             keep_outputs_bytes: Size::gib(32),

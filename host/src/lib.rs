@@ -6,8 +6,8 @@
 
 pub mod actor;
 pub mod api;
-pub mod audit;
 pub mod backup;
+pub mod cause;
 pub mod clients;
 pub mod config;
 pub mod daemon;

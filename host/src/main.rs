@@ -6,6 +6,7 @@
 use anyhow::Context as _;
 use clap::Parser;
 use doorbelld::actor::Actor;
+use doorbelld::cause::Cause;
 use doorbelld::config::{Config, VsockMode};
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
@@ -47,6 +48,12 @@ struct Arguments {
     /// Tell in JSON what was restored.
     #[arg(long, requires = "restore")]
     json: bool,
+    /// Why it is restored, for the audit trail.
+    #[arg(long, value_name = "TEXT", requires = "restore")]
+    reason: Option<String>,
+    /// The ticket it belongs to.
+    #[arg(long, value_name = "TEXT", requires = "restore")]
+    ticket: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -65,7 +72,7 @@ fn main() -> ExitCode {
         return check(&config);
     }
     if let Some(backup) = &arguments.restore {
-        return match restore(backup, &config.state_dir, arguments.json) {
+        return match restore(backup, &config, &arguments) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(1, &error),
         };
@@ -107,17 +114,18 @@ fn check(config: &Config) -> ExitCode {
     }
 }
 
-fn restore(backup: &Path, state_dir: &Path, json: bool) -> anyhow::Result<()> {
+fn restore(backup: &Path, config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
     use std::io::Write as _;
+    let cause = Cause::told(arguments.reason.as_deref(), arguments.ticket.as_deref())?.demanded(config)?;
     let shown = backup.display();
     let archive: Box<dyn std::io::Read> = if backup == Path::new("-") {
         Box::new(std::io::stdin().lock())
     } else {
         Box::new(File::open(backup).with_context(|| format!("cannot read the backup {shown}"))?)
     };
-    let restored = doorbelld::backup::restore::restore(archive, state_dir, &Actor::own())
+    let restored = doorbelld::backup::restore::restore(archive, &config.state_dir, &Actor::own(), &cause)
         .map_err(|error| anyhow::anyhow!("{}", error.whole()))?;
-    let text = if json { serde_json::to_string_pretty(&restored)? } else { restored.to_string() };
+    let text = if arguments.json { serde_json::to_string_pretty(&restored)? } else { restored.to_string() };
     Ok(writeln!(std::io::stdout(), "{text}")?)
 }
 

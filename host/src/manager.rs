@@ -4,6 +4,7 @@
 //! off it; what has to survive a crash is in its store.
 
 use crate::actor::Actor;
+use crate::cause::Cause;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::doors::Doors;
@@ -157,16 +158,35 @@ impl Manager {
         why: Option<&'static str>,
     ) -> Result<RequestRow, StoreError> {
         let row = self.store.cancel(by, id, why).await?;
+        self.cancelled(&row).await;
+        Ok(row)
+    }
+
+    /// The same for somebody who says why.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn cancel_because(
+        &self,
+        cause: &Cause,
+        by: &Actor,
+        id: RequestId,
+    ) -> Result<RequestRow, StoreError> {
+        let row = self.store.because(cause).cancel(by, id, None).await?;
+        self.cancelled(&row).await;
+        Ok(row)
+    }
+
+    async fn cancelled(&self, row: &RequestRow) {
         if row.state.is_final() {
-            self.moved(&row).await;
+            self.moved(row).await;
         } else if let Some(bell) = self.registry.bell(row.guest_id) {
-            bell.cancel(id);
+            bell.cancel(row.id);
             // One that was offered and is in no hand is closed by the next pull.
             if row.state != State::Started {
                 bell.ring();
             }
         }
-        Ok(row)
     }
 
     /// Takes up what a manager before this one left: watches requests that are not to outlive their client, and

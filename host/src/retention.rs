@@ -13,6 +13,7 @@ mod timer;
 pub use timer::serve;
 
 use crate::actor::Actor;
+use crate::cause::Cause;
 use crate::config::Config;
 use crate::manager::Manager;
 use crate::programs::Stored;
@@ -41,7 +42,13 @@ impl Manager {
     /// # Errors
     /// [`StoreError::Conflict`] while another sweep or a backup is under way; when the store or the disk cannot be
     /// used.
-    pub async fn sweep(&self, by: &Actor, dry_run: bool, now: u64) -> Result<Sweep, StoreError> {
+    pub async fn sweep(
+        &self,
+        by: &Actor,
+        cause: &Cause,
+        dry_run: bool,
+        now: u64,
+    ) -> Result<Sweep, StoreError> {
         let _alone = self.housekeeping.try_lock().map_err(|_| {
             StoreError::conflict("a backup or another sweep is under way: ask again when it is over")
         })?;
@@ -55,7 +62,7 @@ impl Manager {
                 break;
             }
             let more = due.more;
-            self.remove(by, due, programs, now).await?;
+            self.remove((by, cause), due, programs, now).await?;
             if !more {
                 break;
             }
@@ -86,13 +93,13 @@ impl Manager {
 
     async fn remove(
         &self,
-        by: &Actor,
+        (by, cause): (&Actor, &Cause),
         due: Due,
         programs: Vec<(Stored, Why)>,
         now: u64,
     ) -> Result<(), StoreError> {
         for batch in batches(due, &programs, self.config.kept(), now) {
-            let retired = self.store.retire(by, batch).await?;
+            let retired = self.store.because(cause).retire(by, batch).await?;
             self.outputs.clear(retired.outputs, false).await?;
         }
         for (stored, _) in programs {

@@ -42,6 +42,7 @@ pub use rows::{
 pub use spool::{Known, Lying, Spooling, Undelivered};
 pub use tokens::Door;
 
+use crate::cause::Cause;
 use crate::config::Config;
 use crate::trouble::Trouble;
 use nix::fcntl::Flock;
@@ -55,7 +56,10 @@ use writer::{Job, Work, WriteJob};
 
 /// The handle. The last one that is dropped ends the store's threads, when all they were given is done.
 #[derive(Clone, Debug)]
-pub struct Store(Arc<Inner>);
+pub struct Store {
+    inner: Arc<Inner>,
+    cause: Cause,
+}
 
 impl Store {
     /// Opens the store of a state directory, which is made when it is not there.
@@ -80,7 +84,7 @@ impl Store {
             spawn("store-write", move || writer.run(&clock, write_jobs))?,
             spawn("store-read", move || reader::run(&reading, read_jobs))?,
         ];
-        Ok(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             writes: Some(writes),
             reads: Some(reads),
             threads,
@@ -88,7 +92,14 @@ impl Store {
             trouble,
             state_dir,
             _lock: lock,
-        })))
+        });
+        Ok(Self { inner, cause: Cause::default() })
+    }
+
+    /// The same store for somebody who says why: all that is decided through this handle has it in the audit trail.
+    #[must_use]
+    pub fn because(&self, cause: &Cause) -> Self {
+        Self { inner: Arc::clone(&self.inner), cause: cause.clone() }
     }
 
     /// Does `work` in a transaction, and answers when it is on the disk.
@@ -98,8 +109,13 @@ impl Store {
         F: FnOnce(&mut Work<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job: Box<dyn Job> = Box::new(WriteJob::new(work, reply));
-        let writes = self.0.writes.as_ref().ok_or_else(ended)?;
+        let cause = self.cause.clone();
+        let caused = move |transaction: &mut Work<'_>| {
+            transaction.cause = cause;
+            work(transaction)
+        };
+        let job: Box<dyn Job> = Box::new(WriteJob::new(caused, reply));
+        let writes = self.inner.writes.as_ref().ok_or_else(ended)?;
         writes.send(job).await.map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
     }
@@ -111,7 +127,7 @@ impl Store {
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let reads = self.0.reads.as_ref().ok_or_else(ended)?;
+        let reads = self.inner.reads.as_ref().ok_or_else(ended)?;
         reads.send(reader::job(work, reply)).await.map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
     }
@@ -119,11 +135,11 @@ impl Store {
     /// What the disk refuses now.
     #[must_use]
     pub fn trouble(&self) -> &Trouble {
-        &self.0.trouble
+        &self.inner.trouble
     }
 
     fn state_dir(&self) -> &Path {
-        &self.0.state_dir
+        &self.inner.state_dir
     }
 }
 

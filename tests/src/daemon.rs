@@ -321,6 +321,7 @@ pub fn new_request(action: Action) -> NewRequest {
         urgent: false,
         on_disconnect: OnDisconnect::Keep,
         reason: None,
+        ticket: None,
     }
 }
 

@@ -22,6 +22,12 @@ pub struct AuditRecord {
     pub request: Option<String>,
     /// The particulars, without secrets.
     pub detail: String,
+    /// Why, as whoever asked for it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The ticket it belongs to, as whoever asked for it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
     /// The hash of the record before, 64 hexadecimal digits; zeros in the first.
     pub previous: String,
     /// SHA-256 over all of the above in a fixed form.

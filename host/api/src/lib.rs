@@ -20,3 +20,8 @@ pub mod trace;
 pub const SOCKET_DEFAULT: &str = "/run/doorbell/doorbelld.sock";
 /// The environment variable that names another socket.
 pub const SOCKET_ENV: &str = "DOORBELL_SOCKET";
+
+/// The header that says why a call changes something; UTF-8, at most 256 bytes.
+pub const REASON: &str = "doorbell-reason";
+/// The header that says which ticket a call belongs to; UTF-8, at most 256 bytes.
+pub const TICKET: &str = "doorbell-ticket";

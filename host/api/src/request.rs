@@ -36,9 +36,12 @@ pub struct NewRequest {
     /// when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_within_ms: Option<u64>,
-    /// Why, for receipt and audit trail; at most 256 bytes.
+    /// Why, for receipt and audit trail; at most 256 bytes. The header `doorbell-reason` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The ticket it belongs to; at most 256 bytes. The header `doorbell-ticket` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
 }
 
 /// What is to be done.
@@ -256,6 +259,9 @@ pub struct Request {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The ticket it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
     /// When it was accepted, milliseconds since the Unix epoch.
     pub accepted_at_ms: u64,
     /// When it is no longer offered, milliseconds since the Unix epoch.

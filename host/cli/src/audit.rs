@@ -77,7 +77,8 @@ async fn must_contain(client: &Client, head: &str) -> Result<Option<String>, Fai
 }
 
 fn list(records: &[AuditRecord]) -> String {
-    let mut table = Table::new(&["NUMBER", "WHEN", "WHO", "WHAT", "GUEST", "REQUEST", "DETAIL"]);
+    let mut table =
+        Table::new(&["NUMBER", "WHEN", "WHO", "WHAT", "GUEST", "REQUEST", "REASON", "TICKET", "DETAIL"]);
     for record in records {
         table.row(vec![
             record.number.to_string().into(),
@@ -86,6 +87,8 @@ fn list(records: &[AuditRecord]) -> String {
             Cell::from(&record.event),
             record.guest.as_deref().unwrap_or("-").into(),
             record.request.as_deref().map_or_else(|| "-".to_owned(), short).into(),
+            record.reason.as_deref().unwrap_or("-").into(),
+            record.ticket.as_deref().unwrap_or("-").into(),
             Cell::from(&record.detail),
         ]);
     }

@@ -126,6 +126,9 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<Exit, Fai
     if context.json {
         command.arg("--json");
     }
+    for (option, text) in [("--reason", &context.reason), ("--ticket", &context.ticket)] {
+        command.args(text.iter().flat_map(|text| [option, text.as_str()]));
+    }
     let ended = command.status().map_err(|error| {
         let daemon = daemon.display();
         Failure::new(Exit::Daemon, format!("cannot start {daemon}: {error}; name it with --doorbelld"))

@@ -19,6 +19,12 @@ pub(crate) struct Cli {
     /// Answer in JSON: one document, or one line for each thing that happens
     #[arg(long, global = true, help_heading = EVERY)]
     json: bool,
+    /// Why, for the audit trail and the receipt; at most 256 bytes
+    #[arg(long, global = true, help_heading = CHANGES, value_name = "TEXT", env = "DOORBELL_REASON", hide_env_values = true)]
+    reason: Option<String>,
+    /// The ticket it belongs to, for the same; at most 256 bytes
+    #[arg(long, global = true, help_heading = CHANGES, value_name = "TEXT", env = "DOORBELL_TICKET", hide_env_values = true)]
+    ticket: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -62,7 +68,8 @@ enum Command {
 
 impl Cli {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let context = Context { client: Client::at(self.socket)?, json: self.json };
+        let client = Client::at(self.socket)?.because(self.reason.as_deref(), self.ticket.as_deref())?;
+        let context = Context { client, json: self.json, reason: self.reason, ticket: self.ticket };
         match self.command {
             Command::Guest(command) => guest::run(&context, command).await,
             Command::Run(args) => run::run(&context, args).await,
@@ -85,3 +92,5 @@ impl Cli {
 
 /// Where the help shows the options that all commands have.
 const EVERY: &str = "Options of every command";
+/// And those that matter to commands that change something.
+const CHANGES: &str = "Options of every command that changes something";

@@ -11,6 +11,9 @@ use std::io::{self, Write as _};
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) json: bool,
+    /// Why, for what is not asked of the manager.
+    pub(crate) reason: Option<String>,
+    pub(crate) ticket: Option<String>,
 }
 
 impl Context {

@@ -17,6 +17,7 @@ pub(crate) fn details(request: &Request) -> String {
         ("state", state(request.state)),
         ("asked by", Cell::from(&request.asked_by)),
         ("reason", request.reason.as_deref().unwrap_or("-").into()),
+        ("ticket", request.ticket.as_deref().unwrap_or("-").into()),
         ("accepted", moment(request.accepted_at_ms).into()),
         ("sequence", format!("{}, offered {} times", request.sequence, request.offers).into()),
     ];

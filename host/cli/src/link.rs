@@ -48,9 +48,6 @@ struct SwitchArgs {
     /// Do nothing when the guest is not connected
     #[arg(long)]
     no_queue: bool,
-    /// Why, for the receipt and the audit trail
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
     /// A name of your own for the request, 32 hexadecimal digits
     #[arg(long, value_name = "HEX")]
     id: Option<String>,
@@ -90,7 +87,8 @@ async fn switch(context: &Context, guest: &str, action: Action, args: SwitchArgs
         idempotent: true,
         urgent: args.urgent,
         on_disconnect: OnDisconnect::Keep,
-        reason: args.reason,
+        reason: None,
+        ticket: None,
     };
     let request = context.client.submit(guest, new).await?;
     let ended = to_the_end(context, &request, false).await?;

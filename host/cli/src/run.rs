@@ -144,9 +144,6 @@ struct Order {
     /// It may be started again when the guest went down in the middle of it
     #[arg(long)]
     idempotent: bool,
-    /// Why, for the receipt and the audit trail
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
     /// A name of your own for the request, 32 hexadecimal digits: submitting it twice runs it once
     #[arg(long, value_name = "HEX")]
     id: Option<String>,
@@ -285,7 +282,8 @@ async fn new_request(context: &Context, args: RunArgs) -> Result<NewRequest, Fai
             WhenAlone::Keep => OnDisconnect::Keep,
             WhenAlone::Kill => OnDisconnect::Kill,
         },
-        reason: order.reason,
+        reason: None,
+        ticket: None,
     })
 }
 

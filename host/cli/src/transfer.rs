@@ -64,9 +64,6 @@ pub(crate) struct Order {
     /// Do nothing when the guest is not connected
     #[arg(long)]
     pub(crate) no_queue: bool,
-    /// Why, for the receipt and the audit trail
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
     /// A name of your own for the request, 32 hexadecimal digits
     #[arg(long, value_name = "HEX")]
     id: Option<String>,
@@ -85,7 +82,8 @@ impl Order {
             idempotent: true,
             urgent: self.urgent,
             on_disconnect,
-            reason: self.reason,
+            reason: None,
+            ticket: None,
         }
     }
 }

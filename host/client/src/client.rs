@@ -3,7 +3,9 @@
 use crate::error::ClientError;
 use crate::guest::GuestHandle;
 use doorbell_api::info::Info;
-use reqwest::Url;
+use doorbell_api::{REASON, TICKET};
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{Method, RequestBuilder, Url};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +17,7 @@ pub struct Client {
     base: Url,
     http: reqwest::Client,
     reached: Arc<AtomicBool>,
+    cause: HeaderMap,
 }
 
 impl Client {
@@ -36,7 +39,26 @@ impl Client {
             .map_err(|_| misuse())?;
         // Every address is on the socket; the name only fills the Host header.
         let base = Url::parse("http://doorbelld/").map_err(|_| misuse())?;
-        Ok(Self { socket, base, http, reached: Arc::default() })
+        Ok(Self { socket, base, http, reached: Arc::default(), cause: HeaderMap::new() })
+    }
+
+    /// The same client for somebody who says why: the manager keeps it with all that is changed through it, except
+    /// where a request says otherwise.
+    ///
+    /// # Errors
+    /// [`ClientError::Misuse`] for a text with control characters.
+    pub fn because(&self, reason: Option<&str>, ticket: Option<&str>) -> Result<Self, ClientError> {
+        let mut cause = HeaderMap::new();
+        for (what, name, text) in [("reason", REASON, reason), ("ticket", TICKET, ticket)] {
+            let Some(text) = text else { continue };
+            let value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| ClientError::Misuse {
+                what,
+                got: text.to_owned(),
+                expected: "at most 256 bytes without control characters",
+            })?;
+            cause.insert(name, value);
+        }
+        Ok(Self { cause, ..self.clone() })
     }
 
     /// A client of the manager named by the environment, or of the one at the default place.
@@ -83,7 +105,8 @@ impl Client {
         &self.base
     }
 
-    pub(crate) fn http(&self) -> &reqwest::Client {
-        &self.http
+    /// A call that has to be given its time.
+    pub(crate) fn untimed(&self, method: Method, url: Url) -> RequestBuilder {
+        self.http.request(method, url).headers(self.cause.clone())
     }
 }

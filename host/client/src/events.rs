@@ -17,7 +17,7 @@ impl Client {
         &self,
     ) -> Result<impl futures_util::Stream<Item = Result<Event, ClientError>> + Send + use<>, ClientError>
     {
-        let call = self.http().request(Method::GET, self.url(&["events"])?);
+        let call = self.untimed(Method::GET, self.url(&["events"])?);
         let body = self.send(call).await?.bytes_stream().boxed();
         let lines = Lines { client: self.clone(), body, buffer: BytesMut::new() };
         Ok(try_unfold(lines, |mut lines| async move {

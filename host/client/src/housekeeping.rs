@@ -39,7 +39,7 @@ impl Client {
     /// Any [`ClientError`]; what breaks off later comes out of the stream.
     pub async fn backup(&self) -> Result<Backup, ClientError> {
         // As long as it takes: only silence would be a fault, and the manager ends that.
-        let call = self.http().request(Method::GET, self.url(&["backup"])?);
+        let call = self.untimed(Method::GET, self.url(&["backup"])?);
         let answer = self.send(call).await?;
         let about = answer.headers().get(BACKUP_ABOUT).and_then(|value| value.to_str().ok()?.parse().ok());
         let socket = self.socket().to_owned();

@@ -22,6 +22,7 @@
 //!     urgent: false,
 //!     on_disconnect: OnDisconnect::Keep,
 //!     reason: Some("a look around".into()),
+//!     ticket: None,
 //! };
 //! let request = client.guest("web-3").submit(new).await?;
 //! let mut output = std::pin::pin!(client.output(&request.id, Stream::Stdout, 0, true));

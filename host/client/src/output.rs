@@ -124,7 +124,7 @@ impl Place {
         query.extend(self.attach.then(|| ("attach", "true".to_owned())));
         // Silence is no fault here: a program may print nothing for days. So no limit on the whole.
         let url = self.client.url(&["requests", &self.id, "output"])?;
-        let call = self.client.http().request(Method::GET, url).query(&query);
+        let call = self.client.untimed(Method::GET, url).query(&query);
         Ok(self.client.send(call).await?.bytes_stream().boxed())
     }
 

@@ -222,6 +222,7 @@ mod tests {
             urgent: false,
             on_disconnect: OnDisconnect::Keep,
             reason: None,
+            ticket: None,
         };
         let accepted =
             within("the answer", place.client().guest("web-3").submit(new)).await.expect("accepted");

@@ -1,6 +1,7 @@
 //! A backup as a stream.
 
 use super::caller::Caller;
+use super::cause::{CauseHeaders, Told};
 use super::error::ApiError;
 use crate::backup::Backup;
 use crate::manager::Manager;
@@ -17,11 +18,15 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 /// The whole state as one archive, consistent, while the manager goes on. Restored with `doorbell restore`.
-#[utoipa::path(get, operation_id = "take-backup", tag = "housekeeping", path = "/v1/backup",
+#[utoipa::path(get, operation_id = "take-backup", tag = "housekeeping", path = "/v1/backup", params(CauseHeaders),
     responses((status = 200, content_type = "application/x-tar", body = Vec<u8>),
         (status = 409, description = "a sweep or another backup is under way"), (status = 507)))]
-pub(super) async fn take(State(manager): State<Arc<Manager>>, caller: Caller) -> Result<Response, ApiError> {
-    let backup = manager.begin_backup(&caller.actor()).await?;
+pub(super) async fn take(
+    State(manager): State<Arc<Manager>>,
+    caller: Caller,
+    Told(cause): Told,
+) -> Result<Response, ApiError> {
+    let backup = manager.begin_backup(&caller.actor(), &cause).await?;
     let about = backup.about().to_string();
     let (pieces, arriving) = mpsc::channel(PIECES_WAITING);
     tokio::task::spawn_blocking(move || write(backup, &pieces));

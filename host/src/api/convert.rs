@@ -3,6 +3,7 @@
 //! Called by the handlers and by the spool. A value that passes here can be sent to a guest as it is.
 
 use super::error::ApiError;
+use crate::cause::Cause;
 use crate::manager::Manager;
 use crate::retrieve::Location;
 use crate::store::{AcceptRequest, Place};
@@ -20,8 +21,14 @@ use doorbell_wire::message::action::{
 use std::num::NonZeroU8;
 use std::path::PathBuf;
 
-/// Checks a request.
-pub(crate) async fn request(manager: &Manager, new: NewRequest) -> Result<AcceptRequest, ApiError> {
+/// Checks a request. What was said around it holds where it does not say why itself.
+pub(crate) async fn request(
+    manager: &Manager,
+    new: NewRequest,
+    around: Cause,
+) -> Result<AcceptRequest, ApiError> {
+    let cause = Cause::told(new.reason.as_deref(), new.ticket.as_deref())?.or(around);
+    let cause = cause.demanded(&manager.config)?;
     if new.timeout_ms == Some(0) {
         return Err(ApiError::invalid(
             "timeout_ms 0 would end the program before it starts; leave it out for no limit",
@@ -43,7 +50,8 @@ pub(crate) async fn request(manager: &Manager, new: NewRequest) -> Result<Accept
         idempotent: new.idempotent || crate::planted::is("G2"),
         urgent: new.urgent,
         on_disconnect: new.on_disconnect,
-        reason: new.reason.map(TryInto::try_into).transpose()?,
+        reason: cause.reason,
+        ticket: cause.ticket,
         confirm_within_ms: new.confirm_within_ms,
         source,
         awaits_program,

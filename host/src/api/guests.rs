@@ -1,6 +1,7 @@
 //! Guests: add, change, show, remove, and the approval of their keys.
 
 use super::caller::Caller;
+use super::cause::{CauseHeaders, Told};
 use super::convert::{absolute, place};
 use super::error::ApiError;
 use crate::manager::Manager;
@@ -28,11 +29,12 @@ pub(super) async fn list(State(manager): State<Arc<Manager>>) -> Result<Json<Vec
 }
 
 /// Adds a guest.
-#[utoipa::path(post, operation_id = "add-guest", tag = "guests", path = "/v1/guests", request_body = NewGuest,
+#[utoipa::path(post, operation_id = "add-guest", tag = "guests", path = "/v1/guests", params(CauseHeaders), request_body = NewGuest,
     responses((status = 201, body = Guest), (status = 400), (status = 409)))]
 pub(super) async fn add(
     State(manager): State<Arc<Manager>>,
     caller: Caller,
+    Told(cause): Told,
     body: Body<NewGuest>,
 ) -> Result<(StatusCode, Json<Guest>), ApiError> {
     let Json(new) = body?;
@@ -52,7 +54,7 @@ pub(super) async fn add(
         trigger: new.trigger,
         set_clock: new.set_clock.unwrap_or_default(),
     };
-    let row = manager.store.add_guest(&caller.actor(), add).await?;
+    let row = manager.store.because(&cause).add_guest(&caller.actor(), add).await?;
     if let Err(error) = Spool::make(&manager, &row).await {
         tracing::warn!(guest = %row.name, %error, "the spool directories of a guest cannot be made");
     }
@@ -74,11 +76,12 @@ pub(super) async fn show(
 }
 
 /// Changes a guest. A change of its place ends its session, if it has one: the place is part of who it is.
-#[utoipa::path(patch, operation_id = "change-guest", tag = "guests", path = "/v1/guests/{name}", params(("name" = String, Path,)), request_body = GuestChange,
+#[utoipa::path(patch, operation_id = "change-guest", tag = "guests", path = "/v1/guests/{name}", params(("name" = String, Path,), CauseHeaders), request_body = GuestChange,
     responses((status = 200, body = Guest), (status = 400), (status = 404), (status = 409)))]
 pub(super) async fn change(
     State(manager): State<Arc<Manager>>,
     caller: Caller,
+    Told(cause): Told,
     Path(name): Path<String>,
     body: Body<GuestChange>,
 ) -> Result<Json<Guest>, ApiError> {
@@ -95,7 +98,7 @@ pub(super) async fn change(
         trigger: change.trigger,
         set_clock: change.set_clock,
     };
-    let row = manager.store.change_guest(&caller.actor(), &name.parse()?, asked).await?;
+    let row = manager.store.because(&cause).change_guest(&caller.actor(), &name.parse()?, asked).await?;
     if moved {
         end_session(&manager, &row);
         manager.doors.refresh();
@@ -107,15 +110,16 @@ pub(super) async fn change(
 }
 
 /// Removes a guest. Its open requests become undeliverable.
-#[utoipa::path(delete, operation_id = "remove-guest", tag = "guests", path = "/v1/guests/{name}", params(("name" = String, Path,)),
+#[utoipa::path(delete, operation_id = "remove-guest", tag = "guests", path = "/v1/guests/{name}", params(("name" = String, Path,), CauseHeaders),
     responses((status = 204), (status = 404)))]
 pub(super) async fn remove(
     State(manager): State<Arc<Manager>>,
     caller: Caller,
+    Told(cause): Told,
     Path(name): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let name: GuestName = name.parse()?;
-    let removed = manager.store.remove_guest(&caller.actor(), &name).await?;
+    let removed = manager.store.because(&cause).remove_guest(&caller.actor(), &name).await?;
     power::forget(&manager, removed.id);
     manager.registry.close(removed.id, Reason::UNKNOWN_GUEST);
     for row in &removed.closed {
@@ -140,16 +144,18 @@ pub(super) async fn pending(State(manager): State<Arc<Manager>>) -> Result<Json<
 }
 
 /// Approves the key that waits, or lifts a fence.
-#[utoipa::path(post, operation_id = "approve-key", tag = "guests", path = "/v1/guests/{name}/approve", params(("name" = String, Path,)), request_body = Approval,
+#[utoipa::path(post, operation_id = "approve-key", tag = "guests", path = "/v1/guests/{name}/approve", params(("name" = String, Path,), CauseHeaders), request_body = Approval,
     responses((status = 200, body = Guest), (status = 404), (status = 409)))]
 pub(super) async fn approve(
     State(manager): State<Arc<Manager>>,
     caller: Caller,
+    Told(cause): Told,
     Path(name): Path<String>,
     body: Body<Approval>,
 ) -> Result<Json<Guest>, ApiError> {
     let Json(approval) = body?;
-    let row = manager.store.approve(&caller.actor(), &name.parse()?, approval.fingerprint).await?;
+    let row =
+        manager.store.because(&cause).approve(&caller.actor(), &name.parse()?, approval.fingerprint).await?;
     end_session(&manager, &row);
     Ok(Json(show_row(&manager, &row)))
 }

@@ -1,6 +1,7 @@
 //! Requests: accept, list, show, wait, cancel.
 
 use super::caller::Caller;
+use super::cause::{CauseHeaders, Heard, Told};
 use super::convert;
 use super::error::ApiError;
 use crate::manager::Manager;
@@ -18,19 +19,20 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::IntoParams;
 
 /// Accepts a request: it is on disk before the answer, and the guest is rung after.
-#[utoipa::path(post, operation_id = "accept-request", tag = "requests", path = "/v1/guests/{name}/requests", params(("name" = String, Path,)), request_body = NewRequest,
+#[utoipa::path(post, operation_id = "accept-request", tag = "requests", path = "/v1/guests/{name}/requests", params(("name" = String, Path,), CauseHeaders), request_body = NewRequest,
     responses((status = 201, body = Request), (status = 200, body = Request, description = "accepted before"),
         (status = 400), (status = 404), (status = 409),
         (status = 410, description = "accepted before, over, and removed by retention: it is not run again"), (status = 507)))]
 pub(super) async fn accept(
     State(manager): State<Arc<Manager>>,
     caller: Caller,
+    Heard(cause): Heard,
     Path(name): Path<String>,
     body: Result<Json<NewRequest>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Request>), ApiError> {
     let Json(new) = body?;
     let name = name.parse()?;
-    let request = convert::request(&manager, new).await?;
+    let request = convert::request(&manager, new, cause).await?;
     let (admission, row) = manager.accept(&caller.actor(), &name, request).await?;
     let status = match admission {
         Admission::Accepted => StatusCode::CREATED,
@@ -113,15 +115,16 @@ pub(super) async fn wait(
 }
 
 /// Ends a request that has not ended. Asking twice changes nothing.
-#[utoipa::path(post, operation_id = "cancel-request", tag = "requests", path = "/v1/requests/{id}/cancel", params(("id" = String, Path,)),
+#[utoipa::path(post, operation_id = "cancel-request", tag = "requests", path = "/v1/requests/{id}/cancel", params(("id" = String, Path,), CauseHeaders),
     responses((status = 200, body = Request), (status = 404), (status = 409)))]
 pub(super) async fn cancel(
     State(manager): State<Arc<Manager>>,
     caller: Caller,
+    Told(cause): Told,
     Path(id): Path<String>,
 ) -> Result<Json<Request>, ApiError> {
     let id = manager.store.find_request(&id).await?.id;
-    let row = manager.cancel(&caller.actor(), id, None).await?;
+    let row = manager.cancel_because(&cause, &caller.actor(), id).await?;
     Ok(Json(manager.shown(&row)))
 }
 

@@ -1,6 +1,7 @@
 //! Housekeeping on demand.
 
 use super::caller::Caller;
+use super::cause::{CauseHeaders, Heard};
 use super::error::ApiError;
 use crate::manager::Manager;
 use crate::time::unix_ms;
@@ -22,13 +23,16 @@ pub(super) struct SweepParams {
 }
 
 /// Removes what is older or larger than the configuration keeps, as the manager does by itself every hour.
-#[utoipa::path(post, operation_id = "sweep", tag = "housekeeping", path = "/v1/gc", params(SweepParams),
+#[utoipa::path(post, operation_id = "sweep", tag = "housekeeping", path = "/v1/gc", params(SweepParams, CauseHeaders),
     responses((status = 200, body = Sweep), (status = 409, description = "a backup or another sweep is under way")))]
 pub(super) async fn sweep(
     State(manager): State<Arc<Manager>>,
     caller: Caller,
+    Heard(cause): Heard,
     params: Result<Query<SweepParams>, QueryRejection>,
 ) -> Result<Json<Sweep>, ApiError> {
     let Query(params) = params?;
-    Ok(Json(manager.sweep(&caller.actor(), params.dry_run, unix_ms()).await?))
+    // A look changes nothing, and needs no reason.
+    let cause = if params.dry_run { cause } else { cause.demanded(&manager.config)? };
+    Ok(Json(manager.sweep(&caller.actor(), &cause, params.dry_run, unix_ms()).await?))
 }

@@ -19,12 +19,17 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config {
+        let mut config = Config {
             state_dir: dir.path().join("state"),
             socket: dir.path().join("sock"),
             ..Config::default()
         };
+        change(&mut config);
         let listener = socket::bind(&config).unwrap();
         let manager = Arc::new(Manager::open(config, String::new()).unwrap());
         let place = Place::Cid(7.try_into().unwrap());
@@ -321,4 +326,74 @@ async fn traces_and_stations_are_shown_and_concurrency_is_set() {
     let (status, changed) = bench.call("PATCH", "/v1/guests/web-3", set(4).as_bytes()).await;
     assert_eq!((status, &changed["concurrency"]), (200, &json!(4)));
     assert_eq!(bench.call("PATCH", "/v1/guests/web-3", set(9).as_bytes()).await.0, 400);
+}
+
+#[tokio::test]
+async fn what_a_call_says_of_its_cause_is_in_the_trail_and_in_the_request() {
+    let bench = Bench::new().await;
+    let head =
+        "doorbell-reason: a näther patch\r\ndoorbell-ticket: OPS-1\r\ncontent-type: application/json\r\n";
+    let call = async |method: &str, path: &str, head: &str, body: &str| {
+        let head = format!("{head}content-length: {}\r\n", body.len());
+        let mut stream = bench.connect(method, path, &head).await;
+        stream.write_all(body.as_bytes()).await.unwrap();
+        answer(stream).await
+    };
+    let new = json!({"action": {"type": "run", "command": "true"}, "ticket": "OPS-2"}).to_string();
+    let (status, request) = call("POST", "/v1/guests/web-3/requests", head, &new).await;
+    assert_eq!(
+        (status, &request["reason"], &request["ticket"]),
+        (201, &json!("a näther patch"), &json!("OPS-2"))
+    );
+    let id = request["id"].as_str().unwrap();
+    assert_eq!(call("POST", &format!("/v1/requests/{id}/cancel"), head, "").await.0, 200);
+    assert_eq!(call("PUT", "/v1/programs", head, "#!/bin/sh\n").await.0, 201);
+    assert_eq!(call("PUT", "/v1/programs", head, "#!/bin/sh\n").await.0, 200, "it is there");
+    let (_, trail) = bench.get("/v1/audit?after=1").await;
+    let events: Vec<_> =
+        trail.as_array().unwrap().iter().map(|record| record["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["request-accepted", "request-cancel-asked", "request-cancelled", "program-stored"], "{trail}");
+    for (record, ticket) in trail.as_array().unwrap().iter().zip(["OPS-2", "OPS-1", "OPS-1", "OPS-1"]) {
+        assert_eq!(
+            (&record["reason"], &record["ticket"]),
+            (&json!("a näther patch"), &json!(ticket)),
+            "{record}"
+        );
+    }
+    let long = format!("doorbell-reason: {}\r\n", "r".repeat(257));
+    for bad in [long.as_str(), "doorbell-ticket: a\tb\r\n", "doorbell-ticket: a\r\ndoorbell-ticket: b\r\n"] {
+        let (status, error) = call("DELETE", "/v1/guests/web-3", bad, "").await;
+        assert_eq!((status, &error["code"]), (400, &json!("invalid")), "{bad:?}: {error}");
+    }
+    assert_eq!(bench.get("/v1/guests/web-3").await.0, 200, "nothing was done");
+}
+
+#[tokio::test]
+async fn without_a_reason_nothing_is_changed_where_one_is_demanded() {
+    let bench = Bench::with(|config| config.require_reason = true).await;
+    let new = json!({"action": {"type": "run", "command": "true"}}).to_string();
+    let guest = json!({"name": "web-4", "cid": 8}).to_string();
+    let writes = [
+        ("POST", "/v1/guests/web-3/requests", new.as_str()),
+        ("POST", "/v1/requests/0123456789abcdef/cancel", ""),
+        ("POST", "/v1/guests", &guest),
+        ("PATCH", "/v1/guests/web-3", "{\"concurrency\": 2}"),
+        ("POST", "/v1/guests/web-3/approve", "{}"),
+        ("DELETE", "/v1/guests/web-3", ""),
+        ("PUT", "/v1/programs", "#!/bin/sh\n"),
+        ("POST", "/v1/uploads/0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a/finish", ""),
+        ("POST", "/v1/gc", ""),
+        ("GET", "/v1/backup", ""),
+    ];
+    for (method, path, body) in writes {
+        let (status, error) = bench.call(method, path, body.as_bytes()).await;
+        assert_eq!(status, 400, "{method} {path}: {error}");
+        assert!(
+            error["message"].as_str().unwrap().contains("say why with --reason"),
+            "{method} {path}: {error}"
+        );
+    }
+    assert_eq!(bench.call("POST", "/v1/gc?dry_run=true", b"").await.0, 200, "a look changes nothing");
+    let told = json!({"action": {"type": "run", "command": "true"}, "reason": "a patch"}).to_string();
+    assert_eq!(bench.call("POST", "/v1/guests/web-3/requests", told.as_bytes()).await.0, 201);
 }

@@ -1,7 +1,9 @@
 //! Uploads that go on after a break; a finished one is a payload by its digest.
 
+use super::caller::Caller;
+use super::cause::{CauseHeaders, Told};
 use super::error::ApiError;
-use super::programs::{PASS_OVER_MAX, pass_over};
+use super::programs::{PASS_OVER_MAX, answer, pass_over};
 use crate::manager::Manager;
 use crate::store::StoreError;
 use crate::uploads::UploadId;
@@ -55,16 +57,17 @@ pub(super) async fn put(
 }
 
 /// Ends an upload: its bytes are a payload from here on.
-#[utoipa::path(post, operation_id = "finish-upload", tag = "programs", path = "/v1/uploads/{id}/finish", params(("id" = String, Path, description = "32 hexadecimal digits, chosen by the client")),
+#[utoipa::path(post, operation_id = "finish-upload", tag = "programs", path = "/v1/uploads/{id}/finish", params(("id" = String, Path, description = "32 hexadecimal digits, chosen by the client"), CauseHeaders),
     responses((status = 201, body = Program), (status = 200, body = Program, description = "it was there"),
         (status = 404), (status = 409), (status = 507)))]
 pub(super) async fn finish(
     State(manager): State<Arc<Manager>>,
+    caller: Caller,
+    Told(cause): Told,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<Program>), ApiError> {
-    let (digest, len, is_new) = manager.uploads.finish(&manager.programs, UploadId::parse(&id)?).await?;
-    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(Program { digest: digest.to_string(), len })))
+    let finished = manager.uploads.finish(&manager.programs, UploadId::parse(&id)?).await?;
+    answer(&manager, caller, &cause, finished).await
 }
 
 async fn take(

@@ -7,6 +7,7 @@
 use super::DATA_BASE;
 use super::manifest::{Entry, FORMAT, Manifest, NAME};
 use crate::actor::Actor;
+use crate::cause::Cause;
 use crate::store::{StoreError, examine, in_hand, take_over};
 use crate::sum::Hashing;
 use crate::time::shown;
@@ -64,10 +65,15 @@ impl fmt::Display for Restored {
 /// # Errors
 /// [`StoreError::InUse`] and [`StoreError::Conflict`] for the directory, [`StoreError::Invalid`] for the archive,
 /// [`StoreError::NoSpace`]. The directory is left as it was.
-pub fn restore(archive: impl Read, state_dir: &Path, by: &Actor) -> Result<Restored, StoreError> {
+pub fn restore(
+    archive: impl Read,
+    state_dir: &Path,
+    by: &Actor,
+    cause: &Cause,
+) -> Result<Restored, StoreError> {
     let was_there = state_dir.exists();
     let (lock, beside) = in_hand(state_dir)?;
-    let restored = whole(archive, state_dir, &beside, by);
+    let restored = whole(archive, state_dir, &beside, (by, cause));
     if restored.is_err() {
         // What is told is why it was not restored; what cannot be removed either, the next try finds.
         let _ = std::fs::remove_dir_all(&beside);
@@ -80,7 +86,12 @@ pub fn restore(archive: impl Read, state_dir: &Path, by: &Actor) -> Result<Resto
     restored
 }
 
-fn whole(archive: impl Read, state_dir: &Path, beside: &Path, by: &Actor) -> Result<Restored, StoreError> {
+fn whole(
+    archive: impl Read,
+    state_dir: &Path,
+    beside: &Path,
+    by: (&Actor, &Cause),
+) -> Result<Restored, StoreError> {
     let sha256 = unpacked(archive, state_dir, beside)?;
     let manifest = verified(beside)?;
     let check = examine(beside)?;

@@ -13,7 +13,7 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt;
 
 async fn taken(bench: &Bench) -> Vec<u8> {
-    let backup = bench.manager.begin_backup(&ROOT).await.unwrap();
+    let backup = bench.manager.begin_backup(&ROOT, &Cause::default()).await.unwrap();
     let about = backup.about();
     let mut bytes = Vec::new();
     backup.write(&mut bytes).unwrap();
@@ -48,7 +48,7 @@ async fn a_backup_of_a_running_manager_comes_back_as_it_was() {
     let later = bench.accept(4, command()).await;
 
     let to = bench.dir.path().join("restored");
-    let restored = restore(archive.as_slice(), &to, &ROOT).unwrap();
+    let restored = restore(archive.as_slice(), &to, &ROOT, &Cause::default()).unwrap();
     assert_eq!((restored.guests, restored.requests, restored.files), (1, 3, 2));
     assert!(restored.missing.is_empty());
     let manager = open(&to);
@@ -68,7 +68,7 @@ async fn a_restored_trail_goes_on_and_says_from_what() {
     let bench = Bench::new().await;
     let archive = taken(&bench).await;
     let to = bench.dir.path().join("restored");
-    let restored = restore(archive.as_slice(), &to, &ROOT).unwrap();
+    let restored = restore(archive.as_slice(), &to, &ROOT, &Cause::default()).unwrap();
     let manager = open(&to);
     let check = manager.store.audit_check().await.unwrap();
     assert!(check.intact, "{:?}", check.broken);
@@ -118,7 +118,7 @@ async fn a_restored_manager_takes_each_guest_once_by_its_key_alone() {
     assert_eq!(admit(&bench.manager, Some(token(2)), token(3)).await, crate::store::Verdict::Welcome);
 
     let to = bench.dir.path().join("restored");
-    restore(archive.as_slice(), &to, &ROOT).unwrap();
+    restore(archive.as_slice(), &to, &ROOT, &Cause::default()).unwrap();
     let manager = open(&to);
     assert_eq!(admit(&manager, Some(token(3)), token(4)).await, crate::store::Verdict::Welcome);
     assert_eq!(admit(&manager, Some(token(3)), token(5)).await, crate::store::Verdict::Fenced, "only once");
@@ -137,7 +137,7 @@ async fn sequences_of_a_restored_manager_are_above_all_that_went_before() {
     }
     for round in 0..2 {
         let to = bench.dir.path().join(format!("restored-{round}"));
-        restore(archive.as_slice(), &to, &ROOT).unwrap();
+        restore(archive.as_slice(), &to, &ROOT, &Cause::default()).unwrap();
         let restored =
             Bench { dir: tempfile::tempdir().unwrap(), manager: open(&to), guest: bench.guest.clone() };
         let id = restored.accept(9, command()).await;
@@ -163,12 +163,15 @@ async fn nothing_is_removed_while_a_backup_is_taken() {
     let bench = Bench::new().await;
     let id = bench.accept(1, command()).await;
     bench.finish(id, b"hello").await;
-    let backup = bench.manager.begin_backup(&ROOT).await.unwrap();
-    let sweep = bench.manager.sweep(&ROOT, false, unix_ms() + 91 * DAY).await.unwrap_err();
+    let backup = bench.manager.begin_backup(&ROOT, &Cause::default()).await.unwrap();
+    let sweep = bench.manager.sweep(&ROOT, &Cause::default(), false, unix_ms() + 91 * DAY).await.unwrap_err();
     assert_eq!(sweep.code(), ErrorCode::Conflict);
-    assert_eq!(bench.manager.begin_backup(&ROOT).await.unwrap_err().code(), ErrorCode::Conflict);
+    assert_eq!(
+        bench.manager.begin_backup(&ROOT, &Cause::default()).await.unwrap_err().code(),
+        ErrorCode::Conflict
+    );
     drop(backup);
-    let swept = bench.manager.sweep(&ROOT, false, unix_ms() + 91 * DAY).await.unwrap();
+    let swept = bench.manager.sweep(&ROOT, &Cause::default(), false, unix_ms() + 91 * DAY).await.unwrap();
     assert_eq!(swept.requests.count, 1);
     assert_eq!(names(&bench.dir.path().join("state/backup")), [""; 0]);
 }
@@ -183,7 +186,7 @@ async fn output_that_is_not_on_the_disk_is_told_and_the_rest_is_saved() {
     std::fs::remove_file(bench.dir.path().join("state").join(&path)).unwrap();
     let archive = taken(&bench).await;
     let to = bench.dir.path().join("restored");
-    let restored = restore(archive.as_slice(), &to, &ROOT).unwrap();
+    let restored = restore(archive.as_slice(), &to, &ROOT, &Cause::default()).unwrap();
     assert_eq!(restored.missing, [path]);
     assert_eq!(open(&to).outputs.read(kept, Stream::Stdout, 0, 9).await.unwrap(), b"kept");
 }
@@ -197,7 +200,7 @@ async fn sample() -> (Bench, Vec<u8>) {
 }
 
 fn refused(archive: &[u8], to: &Path) -> StoreError {
-    let error = restore(archive, to, &ROOT).unwrap_err();
+    let error = restore(archive, to, &ROOT, &Cause::default()).unwrap_err();
     assert!(!error.to_string().contains('\n'), "{error}");
     error
 }
@@ -289,7 +292,7 @@ async fn a_directory_with_something_in_it_is_left_alone() {
 
     std::fs::remove_file(other.join("letter")).unwrap();
     std::fs::set_permissions(&other, PermissionsExt::from_mode(0o700)).unwrap();
-    restore(archive.as_slice(), &other, &ROOT).unwrap();
+    restore(archive.as_slice(), &other, &ROOT, &Cause::default()).unwrap();
     assert_eq!(names(&other), ["doorbell.sqlite", "lock", "output"]);
 }
 
@@ -297,7 +300,7 @@ async fn a_directory_with_something_in_it_is_left_alone() {
 async fn a_manager_does_not_start_where_a_restore_was_cut_off() {
     let (bench, archive) = sample().await;
     let to = bench.dir.path().join("restored");
-    restore(archive.as_slice(), &to, &ROOT).unwrap();
+    restore(archive.as_slice(), &to, &ROOT, &Cause::default()).unwrap();
     std::fs::create_dir(to.join("restoring")).unwrap();
     let error = Manager::open(Config { state_dir: to, ..Config::default() }, String::new()).unwrap_err();
     assert!(error.to_string().contains("whose restore was cut off"), "{error}");

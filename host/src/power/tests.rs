@@ -55,6 +55,7 @@ impl Bench {
             urgent: false,
             on_disconnect: OnDisconnect::Keep,
             reason: None,
+            ticket: None,
             confirm_within_ms: None,
             source: None,
             awaits_program: false,

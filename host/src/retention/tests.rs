@@ -83,7 +83,7 @@ impl Bench {
     }
 
     async fn sweep(&self, now: u64) -> Sweep {
-        self.manager.sweep(&ROOT, false, now).await.unwrap()
+        self.manager.sweep(&ROOT, &Cause::default(), false, now).await.unwrap()
     }
 
     async fn assert_audit_intact(&self) {
@@ -126,7 +126,7 @@ async fn output_goes_before_its_request_and_the_id_is_refused_for_years() {
     assert_eq!(bench.sweep(now + 29 * DAY).await.outputs.count, 0, "it is younger than it is kept");
 
     let output = bench.dir.path().join("state/output");
-    let dry = bench.manager.sweep(&ROOT, true, now + 31 * DAY).await.unwrap();
+    let dry = bench.manager.sweep(&ROOT, &Cause::default(), true, now + 31 * DAY).await.unwrap();
     assert_eq!((dry.outputs.count, dry.outputs.bytes, dry.things.len()), (1, 6, 1));
     assert_eq!(files(&output), 1, "a dry run removes nothing");
     let done = bench.sweep(now + 31 * DAY).await;
@@ -232,7 +232,7 @@ async fn what_a_crash_left_between_row_and_file_is_found() {
 async fn two_do_not_sweep_at_once() {
     let bench = Bench::new().await;
     let _other = bench.manager.housekeeping.lock().await;
-    let error = bench.manager.sweep(&ROOT, false, unix_ms()).await.unwrap_err();
+    let error = bench.manager.sweep(&ROOT, &Cause::default(), false, unix_ms()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Conflict);
     assert!(error.to_string().contains("under way"), "{error}");
 }
@@ -264,6 +264,7 @@ fn plain() -> AcceptRequest {
         source: None,
         awaits_program: false,
         reason: None,
+        ticket: None,
         confirm_within_ms: None,
     }
 }

@@ -4,6 +4,7 @@
 //! jumped waits for the next one: whoever put the clock wrong has an hour to put it right.
 
 use crate::actor::Actor;
+use crate::cause::Cause;
 use crate::manager::Manager;
 use crate::store::StoreError;
 use crate::time::unix_ms;
@@ -28,7 +29,7 @@ pub async fn serve(manager: Arc<Manager>, mut stopped: watch::Receiver<bool>) {
             warn!("the host's clock has jumped, or the host slept: nothing is removed before the next sweep");
             continue;
         }
-        match manager.sweep(&Actor::Manager, false, clocks.wall_ms).await {
+        match manager.sweep(&Actor::Manager, &Cause::default(), false, clocks.wall_ms).await {
             Ok(sweep) => tell(&sweep),
             Err(StoreError::Conflict { message }) => debug!(message, "no sweep this time"),
             Err(error) => warn!(error = error.whole(), "what is over could not be removed"),

@@ -537,6 +537,7 @@ fn run(executable: &Value, input: &str) -> AcceptRequest {
         urgent: false,
         on_disconnect: OnDisconnect::Keep,
         reason: None,
+        ticket: None,
         confirm_within_ms: None,
         source: None,
         awaits_program: false,

@@ -1,14 +1,14 @@
 //! The audit trail in the store: notes of other parts, the trail for readers, and its check.
 //!
 //! Called by the API. What the store itself decides is written by `Work::audit` in the deciding transaction.
-//! The check trusts nothing of the data base but its form; see `crate::audit` for what it can find.
+//! The check trusts nothing of the data base but its form; see `doorbell_trail` for what it can find.
 
 use super::receipts::SEAL;
 use super::{Store, StoreError};
 use crate::actor::Actor;
-use crate::audit::{Head, Verifier};
 use doorbell_api::audit::{AuditCheck, AuditRecord};
 use doorbell_api::receipt::Receipt;
+use doorbell_trail::chain::{Head, Verifier};
 use doorbell_wire::ids::{GuestName, RequestId};
 use rusqlite::{Connection, Row};
 
@@ -115,9 +115,12 @@ fn read_record(row: &Row<'_>) -> Result<AuditRecord, StoreError> {
         guest: row.get(4)?,
         request: row.get(5)?,
         detail: row.get(6)?,
-        previous: hex::encode(row.get::<_, [u8; 32]>(7)?),
-        hash: hex::encode(row.get::<_, [u8; 32]>(8)?),
+        reason: row.get(7)?,
+        ticket: row.get(8)?,
+        previous: hex::encode(row.get::<_, [u8; 32]>(9)?),
+        hash: hex::encode(row.get::<_, [u8; 32]>(10)?),
     })
 }
 
-const SELECT: &str = "SELECT number, at_ms, actor, event, guest, request, detail, previous, hash FROM audit";
+const SELECT: &str =
+    "SELECT number, at_ms, actor, event, guest, request, detail, reason, ticket, previous, hash FROM audit";

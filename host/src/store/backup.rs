@@ -4,13 +4,14 @@
 //! since, and other sequences. So it takes each guest once by its key alone, and counts on from where no manager
 //! can have been.
 
-use super::open::{FILE, RESTORING, check_form_of, claim, prepare, reading};
+use super::open::{FILE, RESTORING, claim, migrate_copy, prepare, reading};
 use super::writer::{UPDATE_HEAD, Work};
 use super::{Store, StoreError, audit};
 use crate::actor::Actor;
-use crate::audit::Head;
+use crate::cause::Cause;
 use crate::time::unix_ms;
 use doorbell_api::audit::AuditCheck;
+use doorbell_trail::chain::Head;
 use doorbell_wire::ids::{Digest, RequestId};
 use nix::fcntl::Flock;
 use rusqlite::{Connection, OpenFlags, Row, params};
@@ -78,8 +79,8 @@ pub(crate) fn in_hand(state_dir: &Path) -> Result<(Flock<File>, PathBuf), StoreE
 
 /// Checks a data base that nobody has open: its form, SQLite's own structures, and the audit trail.
 pub(crate) fn examine(dir: &Path) -> Result<AuditCheck, StoreError> {
+    migrate_copy(dir)?;
     let conn = reading(dir)?;
-    check_form_of(&conn)?;
     let found: String = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if found != "ok" {
         return Err(StoreError::invalid(format!("the data base is damaged: {found}")));
@@ -88,10 +89,11 @@ pub(crate) fn examine(dir: &Path) -> Result<AuditCheck, StoreError> {
 }
 
 /// Makes a data base that was restored one that can be served from; gives how many guests it has.
-pub(crate) fn take_over(dir: &Path, by: &Actor, from: &str) -> Result<u64, StoreError> {
+pub(crate) fn take_over(dir: &Path, (by, cause): (&Actor, &Cause), from: &str) -> Result<u64, StoreError> {
     let conn = Connection::open(dir.join(FILE))?;
     prepare(&conn)?;
     let guests = alone(&conn, dir, |work| {
+        work.cause = cause.clone();
         let guests = work.conn.execute(
             "UPDATE guests SET token_current = NULL, token_next = NULL, token_issued = 0 WHERE removed_at_ms IS NULL",
             [],
@@ -123,7 +125,14 @@ fn alone<T>(
 ) -> Result<T, StoreError> {
     let transaction = conn.unchecked_transaction()?;
     let head = audit::stored_head(&transaction)?;
-    let mut work = Work { conn: &transaction, now: unix_ms(), state_dir, head, late: Vec::new() };
+    let mut work = Work {
+        conn: &transaction,
+        now: unix_ms(),
+        state_dir,
+        head,
+        late: Vec::new(),
+        cause: Cause::default(),
+    };
     let done = job(&mut work)?;
     let head = work.head;
     transaction.execute(UPDATE_HEAD, params![head.number, head.hash])?;

@@ -168,14 +168,18 @@ pub(super) fn touch(conn: &Connection) -> rusqlite::Result<()> {
 fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     let form = form_of(conn)?;
     match form {
-        0 => {
-            let transaction = conn.transaction()?;
-            transaction.execute_batch(SCHEMA)?;
-            transaction.pragma_update(None, "user_version", FORM)?;
-            Ok(transaction.commit()?)
-        }
+        0 => take_form(conn, SCHEMA),
+        3 => take_form(conn, FROM_3),
         _ => check_form(form),
     }
+}
+
+/// All of a new form or nothing.
+fn take_form(conn: &mut Connection, statements: &str) -> Result<(), StoreError> {
+    let transaction = conn.transaction()?;
+    transaction.execute_batch(statements)?;
+    transaction.pragma_update(None, "user_version", FORM)?;
+    Ok(transaction.commit()?)
 }
 
 fn form_of(conn: &Connection) -> Result<usize, StoreError> {
@@ -195,9 +199,14 @@ fn check_form(form: usize) -> Result<(), StoreError> {
     }
 }
 
-/// Refuses a data base of another form without touching it.
-pub(super) fn check_form_of(conn: &Connection) -> Result<(), StoreError> {
-    check_form(form_of(conn)?)
+/// Brings the data base of a backup, which nobody has open, into the form that this code knows; refuses one that
+/// cannot be, without touching it.
+pub(super) fn migrate_copy(dir: &Path) -> Result<(), StoreError> {
+    let found = form_of(&reading(dir)?)?;
+    if check_form(found).is_ok() {
+        return Ok(());
+    }
+    migrate(&mut Connection::open(dir.join(FILE))?)
 }
 
 pub(super) const FILE: &str = "doorbell.sqlite";
@@ -206,8 +215,14 @@ pub(super) const RESTORING: &str = "restoring";
 /// Nobody else writes; this bounds the wait for our own reader's locks.
 const BUSY: Duration = Duration::from_secs(5);
 /// The form of the data base that this code reads and writes.
-const FORM: usize = 3;
+const FORM: usize = 4;
 const SCHEMA: &str = include_str!("schema.sql");
+/// What the form before has not.
+const FROM_3: &str = "
+    ALTER TABLE requests ADD COLUMN ticket TEXT;
+    ALTER TABLE audit ADD COLUMN reason TEXT;
+    ALTER TABLE audit ADD COLUMN ticket TEXT;
+";
 /// Pragma, what it is set to, what it reads back as.
 const PRAGMAS: &[(&str, &str, &str)] = &[
     ("journal_mode", "WAL", "wal"),

@@ -11,6 +11,7 @@ use super::stages::put;
 use super::writer::Work;
 use super::{AcceptRequest, GuestRow, RequestRow, Store, StoreError};
 use crate::actor::Actor;
+use crate::cause::Cause;
 use crate::request::{Admission, Happening, from_elsewhere, from_word, shown, summary};
 use crate::time::unix_us;
 use crate::trace::Stamp;
@@ -111,7 +112,7 @@ pub(super) fn many(
         "SELECT r.id, g.name, r.guest, r.sequence, r.action, r.state, r.asked_by, r.reason, r.accepted_at_ms,
          r.expires_in_ms, r.expires_at_ms, r.timeout_ms, r.idempotent, r.cancel_asked, r.offers, r.starts,
          c.receipt, r.urgent, r.on_disconnect, r.step, r.confirm_within_ms, r.stdout_base, r.stderr_base,
-         r.output_removed_at_ms, r.source, r.awaits_program
+         r.output_removed_at_ms, r.source, r.awaits_program, r.ticket
          FROM requests r JOIN guests g ON g.id = r.guest LEFT JOIN receipts c ON c.request = r.id
          WHERE {condition}"
     );
@@ -147,6 +148,7 @@ pub(super) fn accept(
         state: State::Queued,
         asked_by: by.to_owned(),
         reason: new.reason,
+        ticket: new.ticket,
         accepted_at_ms: work.now,
         expires_in_ms: new.expires_in_ms.map(|ms| bounded("expiry", ms)).transpose()?,
         expires_at_ms: new
@@ -170,12 +172,12 @@ pub(super) fn accept(
         action: new.action,
     };
     insert(work.conn, &row)?;
-    let reason = row.reason.as_ref().map(|text| format!(", because {:?}", text.as_str())).unwrap_or_default();
     let urgent = if row.urgent { ", urgent" } else { "" };
     let from = row.source.as_ref().map(told_source).unwrap_or_default();
-    let detail = format!("sequence {}: {}{from}{urgent}{reason}", row.sequence, summary(&row.action));
+    let detail = format!("sequence {}: {}{from}{urgent}", row.sequence, summary(&row.action));
     put(work.conn, id, &Stamp::host(Station::Accepted, at_us))?;
     work.when_durable(id, Station::Durable);
+    work.cause = Cause { reason: row.reason.clone(), ticket: row.ticket.clone() };
     work.audit(by, "request-accepted", Some(row.guest.as_str()), Some(id), detail)?;
     Ok((Admission::Accepted, row))
 }
@@ -189,7 +191,8 @@ fn repeated(known: RequestRow, guest: GuestId, new: &AcceptRequest) -> Result<Re
         && known.urgent == new.urgent
         && known.on_disconnect == new.on_disconnect
         && known.confirm_within_ms == new.confirm_within_ms.unwrap_or(CONFIRM_WITHIN_MS)
-        && known.reason == new.reason;
+        && known.reason == new.reason
+        && known.ticket == new.ticket;
     if same {
         return Ok(known);
     }
@@ -205,8 +208,8 @@ fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
     conn.prepare_cached(
         "INSERT INTO requests (id, guest, sequence, action, timeout_ms, expires_in_ms, expires_at_ms, idempotent,
          reason, asked_by, accepted_at_ms, urgent, on_disconnect, confirm_within_ms, payload, source,
-         awaits_program, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 'queued')",
+         awaits_program, ticket, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, 'queued')",
     )?
     .execute(params![
         row.id.as_bytes(),
@@ -225,7 +228,8 @@ fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
         row.confirm_within_ms,
         row.action.payload().as_ref().map(|payload| payload.digest.as_bytes()),
         row.source.as_ref().map(written).transpose()?,
-        row.awaits_program
+        row.awaits_program,
+        row.ticket.as_ref().map(ShortText::as_str)
     ])?;
     Ok(())
 }
@@ -315,6 +319,7 @@ fn read_request(row: &Row<'_>) -> Result<RequestRow, StoreError> {
         state: from_word(&state).ok_or_else(|| StoreError::damaged("state of a request", state))?,
         asked_by: row.get(6)?,
         reason: row.get::<_, Option<String>>(7)?.map(ShortText::try_from).transpose().map_err(damaged)?,
+        ticket: row.get::<_, Option<String>>(26)?.map(ShortText::try_from).transpose().map_err(damaged)?,
         accepted_at_ms: row.get(8)?,
         expires_in_ms: row.get(9)?,
         expires_at_ms: row.get(10)?,

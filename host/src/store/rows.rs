@@ -160,6 +160,8 @@ pub struct AcceptRequest {
     pub on_disconnect: OnDisconnect,
     /// Why.
     pub reason: Option<ShortText>,
+    /// The ticket it belongs to.
+    pub ticket: Option<ShortText>,
     /// Milliseconds its guest may be away once it has started.
     pub confirm_within_ms: Option<u64>,
     /// Where its program lives, when that is elsewhere.
@@ -189,6 +191,8 @@ pub struct RequestRow {
     pub asked_by: String,
     /// Why.
     pub reason: Option<ShortText>,
+    /// The ticket it belongs to.
+    pub ticket: Option<ShortText>,
     /// When it was accepted.
     pub accepted_at_ms: u64,
     /// Milliseconds it had until its expiry when it was accepted.
@@ -237,6 +241,7 @@ impl RequestRow {
             state: self.state,
             asked_by: self.asked_by.clone(),
             reason: self.reason.as_ref().map(ToString::to_string),
+            ticket: self.ticket.as_ref().map(ToString::to_string),
             accepted_at_ms: self.accepted_at_ms,
             expires_at_ms: self.expires_at_ms,
             timeout_ms: self.timeout_ms,

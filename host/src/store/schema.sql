@@ -1,4 +1,4 @@
--- The manager's data base, form 3. Times are milliseconds since the Unix epoch, ids are raw bytes.
+-- The manager's data base, form 4. Times are milliseconds since the Unix epoch, ids are raw bytes.
 -- Every constraint that a row must hold stands here as well as in the code: a data base that was
 -- edited by hand fails at the edit and not at a guest.
 
@@ -78,6 +78,7 @@ CREATE TABLE requests (
     urgent          INTEGER NOT NULL DEFAULT 0 CHECK (urgent IN (0, 1)),
     on_disconnect   TEXT NOT NULL DEFAULT 'keep' CHECK (on_disconnect IN ('keep', 'kill')),
     reason          TEXT,
+    ticket          TEXT,
     -- Where the program lives when that is elsewhere (JSON), and whether it has to be fetched from there first.
     source          TEXT CHECK (json_valid(source)),
     awaits_program  INTEGER NOT NULL DEFAULT 0 CHECK (awaits_program IN (0, 1)),
@@ -191,6 +192,9 @@ CREATE TABLE audit (
     guest           TEXT,
     request         TEXT,
     detail          TEXT NOT NULL,
+    -- What whoever asked for it said of it.
+    reason          TEXT,
+    ticket          TEXT,
     previous        BLOB NOT NULL UNIQUE CHECK (length(previous) = 32),
     hash            BLOB NOT NULL UNIQUE CHECK (length(hash) = 32)
 ) STRICT;

@@ -19,7 +19,7 @@ impl Store {
     /// [`StoreError::NotFound`].
     pub async fn trace(&self, request: RequestId) -> Result<Trace, StoreError> {
         // Read before the data base: a stamp is then here, or committed there already.
-        let late = self.0.late.waiting();
+        let late = self.inner.late.waiting();
         self.read(move |conn| {
             by_id(conn, request)?;
             let mut stamps = stamps_of(conn, request)?;

@@ -141,6 +141,7 @@ fn plain() -> AcceptRequest {
         urgent: false,
         on_disconnect: OnDisconnect::Keep,
         reason: None,
+        ticket: None,
         confirm_within_ms: None,
         source: None,
         awaits_program: false,

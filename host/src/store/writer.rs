@@ -11,12 +11,13 @@
 
 use super::StoreError;
 use super::stages::{Late, put};
-use crate::audit::{Entry, Head};
+use crate::cause::Cause;
 use crate::time::unix_ms;
 use crate::trace::Stamp;
 use crate::trouble::{STORE, Trouble};
 use doorbell_api::audit::AuditRecord;
 use doorbell_api::trace::Station;
+use doorbell_trail::chain::{Entry, Head};
 use doorbell_wire::ids::RequestId;
 use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,8 @@ pub(super) struct Work<'a> {
     pub(super) head: Head,
     /// Stations that are reached with the end of the transaction.
     pub(super) late: Vec<(RequestId, Station)>,
+    /// Why, where somebody asked for it.
+    pub(super) cause: Cause,
 }
 
 impl Work<'_> {
@@ -61,6 +64,8 @@ impl Work<'_> {
             guest: guest.map(str::to_owned),
             request: request.map(|id| id.to_string()),
             detail: detail.into(),
+            reason: self.cause.reason.as_ref().map(ToString::to_string),
+            ticket: self.cause.ticket.as_ref().map(ToString::to_string),
         });
         self.conn.prepare_cached(INSERT_RECORD)?.execute(params![
             record.number,
@@ -70,6 +75,8 @@ impl Work<'_> {
             record.guest,
             record.request,
             record.detail,
+            record.reason,
+            record.ticket,
             self.head.hash,
             head.hash
         ])?;
@@ -316,7 +323,14 @@ impl Writer {
     fn one(&self, job: &mut dyn Job, gathered: &mut Gathered) -> rusqlite::Result<()> {
         self.statement("SAVEPOINT job")?;
         let (now, head) = (unix_ms(), gathered.head);
-        let mut work = Work { conn: &self.conn, now, state_dir: &self.state_dir, head, late: Vec::new() };
+        let mut work = Work {
+            conn: &self.conn,
+            now,
+            state_dir: &self.state_dir,
+            head,
+            late: Vec::new(),
+            cause: Cause::default(),
+        };
         if job.run(&mut work) {
             gathered.head = work.head;
             gathered.late.append(&mut work.late);
@@ -385,6 +399,6 @@ const PATIENCE_MIN: Duration = Duration::from_millis(1);
 const BATCH_MAX: usize = 512;
 const STATEMENTS_CACHED: usize = 64;
 const INSERT_RECORD: &str =
-    "INSERT INTO audit (number, at_ms, actor, event, guest, request, detail, previous, hash)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    "INSERT INTO audit (number, at_ms, actor, event, guest, request, detail, reason, ticket, previous, hash)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 pub(super) const UPDATE_HEAD: &str = "UPDATE audit_head SET number = ?1, hash = ?2 WHERE only = 1";

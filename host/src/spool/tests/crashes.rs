@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::actor::Actor;
+use crate::cause::Cause;
 use crate::spool::entry::{Entry, Fault, Writers, about_of, list, open};
 use crate::spool::{ask, desk};
 use crate::store::Spooling;
@@ -15,7 +16,7 @@ async fn accept_only(bench: &Bench, name: &str) -> RequestId {
     let id = ask::ids(bench.guest.id, entry.about.same, &sum)[0];
     let digest = bench.manager.programs.keep(fs::File::open(bench.inbox(name)).unwrap()).unwrap();
     let new = ask::plain(digest, name).unwrap();
-    let mut new = crate::api::convert::request(&bench.manager, new).await.unwrap();
+    let mut new = crate::api::convert::request(&bench.manager, new, Cause::default()).await.unwrap();
     new.id = Some(id);
     let file = Spooling { id, inode: entry.about.same.inode, stem: name.into(), used: BTreeSet::new() };
     let by = Actor::Spool { uid: 0, name: None };
@@ -117,7 +118,9 @@ async fn accept_only_next(bench: &Bench, name: &str) -> RequestId {
     };
     let digest = bench.manager.programs.keep(fs::File::open(bench.inbox(name)).unwrap()).unwrap();
     let mut new =
-        crate::api::convert::request(&bench.manager, ask::plain(digest, name).unwrap()).await.unwrap();
+        crate::api::convert::request(&bench.manager, ask::plain(digest, name).unwrap(), Cause::default())
+            .await
+            .unwrap();
     new.id = Some(id);
     let file = Spooling { id, inode: entry.about.same.inode, stem: name.into(), used: BTreeSet::new() };
     let by = Actor::Spool { uid: 0, name: None };

@@ -1,6 +1,7 @@
 //! The audit trail in its data base: what a hand in it leaves behind.
 
 use super::*;
+use crate::cause::Cause;
 
 async fn closed_one() -> (Bench, RequestId) {
     let bench = Bench::new().await;
@@ -93,4 +94,48 @@ async fn a_deleted_receipt_is_found() {
     let (bench, id) = closed_one().await;
     let line = forced(bench, "DELETE FROM receipts").await;
     assert_eq!(line, format!("request {id} has a final state and no receipt"));
+}
+
+#[tokio::test]
+async fn a_cause_is_kept_in_every_record_that_it_leads_to_and_in_no_other() {
+    let bench = Bench::new().await;
+    let cause = Cause::told(Some("the disk is full"), Some("OPS-7")).unwrap();
+    let asked = AcceptRequest { reason: cause.reason.clone(), ticket: cause.ticket.clone(), ..plain() };
+    let id = bench.accept(asked).await.id;
+    bench.accept(plain()).await;
+    bench.store.because(&cause).remove_guest(&ROOT, &name("web-3")).await.unwrap();
+    let told = |record: &doorbell_api::audit::AuditRecord| {
+        (record.event.clone(), record.reason.is_some(), record.ticket.is_some())
+    };
+    let records = bench.store.audit_records(0, 100).await.unwrap();
+    let expected = [
+        ("guest-added", false),
+        ("request-accepted", true),
+        ("request-accepted", false),
+        ("guest-removed", true),
+        ("request-undeliverable", true),
+        ("request-undeliverable", true),
+    ];
+    let mut found: Vec<_> = records.iter().map(told).collect();
+    found[3..].sort();
+    assert_eq!(found, expected.map(|(event, has)| (event.to_owned(), has, has)));
+    let row = bench.store.request(id).await.unwrap().to_api();
+    assert_eq!((row.reason.as_deref(), row.ticket.as_deref()), (Some("the disk is full"), Some("OPS-7")));
+    let line = forced(bench, "UPDATE audit SET ticket = 'OPS-8' WHERE number = 2").await;
+    assert!(line.starts_with("record 2 was altered"), "{line}");
+}
+
+#[tokio::test]
+async fn a_trail_of_the_form_before_is_taken_over_whole() {
+    let (bench, _) = closed_one().await;
+    let before = bench.store.audit_records(0, 100).await.unwrap();
+    let bench = bench.by_hand(
+        "ALTER TABLE requests DROP COLUMN ticket; ALTER TABLE audit DROP COLUMN reason;
+         ALTER TABLE audit DROP COLUMN ticket; PRAGMA user_version = 3;",
+    );
+    assert_eq!(bench.store.audit_records(0, 100).await.unwrap(), before);
+    let ticket = Some("OPS-7".parse().unwrap());
+    bench.accept(AcceptRequest { ticket, ..plain() }).await;
+    let check = bench.store.audit_check().await.unwrap();
+    assert_eq!((check.intact, check.records), (true, before.len() as u64 + 1));
 }

@@ -21,6 +21,10 @@ pub struct Entry {
     pub request: Option<String>,
     /// The particulars, without secrets.
     pub detail: String,
+    /// Why, as whoever asked for it said.
+    pub reason: Option<String>,
+    /// The ticket it belongs to, as whoever asked for it said.
+    pub ticket: Option<String>,
 }
 
 /// Where a trail ends: what its next record has to continue.
@@ -37,7 +41,7 @@ impl Head {
     #[must_use]
     pub fn seal(self, entry: Entry) -> (AuditRecord, Self) {
         let number = self.number.saturating_add(1);
-        let Entry { at_ms, actor, event, guest, request, detail } = entry;
+        let Entry { at_ms, actor, event, guest, request, detail, reason, ticket } = entry;
         let previous = hex::encode(self.hash);
         let mut record = AuditRecord {
             number,
@@ -47,6 +51,8 @@ impl Head {
             guest,
             request,
             detail,
+            reason,
+            ticket,
             previous,
             hash: String::new(),
         };
@@ -57,16 +63,34 @@ impl Head {
 }
 
 /// The hash over all of a record but the hash itself: fields in order, each text behind its length, so that
-/// no two records have the same form.
+/// no two records have the same form. A record that has neither a reason nor a ticket is hashed as it was before
+/// there were any, so that older trails stay whole.
 #[must_use]
 pub fn hash_of(record: &AuditRecord) -> [u8; 32] {
-    let AuditRecord { number, at_ms, actor, event, guest, request, detail, previous, hash: _ } = record;
+    let AuditRecord {
+        number,
+        at_ms,
+        actor,
+        event,
+        guest,
+        request,
+        detail,
+        reason,
+        ticket,
+        previous,
+        hash: _,
+    } = record;
+    let has_cause = reason.is_some() || ticket.is_some();
     let mut sum = Sha256::new();
-    sum.update(DOMAIN);
+    sum.update(if has_cause { DOMAIN_WITH_CAUSE } else { DOMAIN });
     sum.update(number.to_le_bytes());
     sum.update(at_ms.to_le_bytes());
     for text in [Some(actor), Some(event), guest.as_ref(), request.as_ref(), Some(detail), Some(previous)] {
         add_text(&mut sum, text.map(String::as_str));
+    }
+    if has_cause {
+        add_text(&mut sum, reason.as_deref());
+        add_text(&mut sum, ticket.as_deref());
     }
     sum.finalize().into()
 }
@@ -140,6 +164,7 @@ fn add_text(sum: &mut Sha256, text: Option<&str>) {
 }
 
 const DOMAIN: &[u8] = b"doorbell audit record, form 0\0";
+const DOMAIN_WITH_CAUSE: &[u8] = b"doorbell audit record, form 1\0";
 
 #[cfg(test)]
 mod tests {
@@ -156,6 +181,8 @@ mod tests {
                     guest: (number % 2 == 0).then(|| "web-3".into()),
                     request: (number % 3 == 0).then(|| format!("{number:032x}")),
                     detail: format!("number {number}"),
+                    reason: (number % 2 == 1).then(|| "a patch".into()).filter(|_| number > 1),
+                    ticket: (number == 4).then(|| "OPS-4".into()),
                 };
                 let (record, next) = head.seal(entry);
                 head = next;
@@ -178,6 +205,10 @@ mod tests {
             ("request", |r| r.request = r.request.is_none().then(String::new)),
             ("request id", |r| r.request = Some("f".repeat(32))),
             ("detail", |r| r.detail.clear()),
+            ("reason", |r| r.reason = r.reason.is_none().then(String::new)),
+            ("reason's text", |r| r.reason = Some("another patch".into())),
+            ("ticket", |r| r.ticket = r.ticket.is_none().then(String::new)),
+            ("reason and ticket", |r| std::mem::swap(&mut r.reason, &mut r.ticket)),
             ("text moved between fields", |r| {
                 let last = r.actor.pop().unwrap();
                 r.event.insert(0, last);
@@ -203,7 +234,11 @@ mod tests {
         for index in 0..records.len() {
             for (field, alter) in alterations() {
                 let mut records = records.clone();
+                let before = records[index].clone();
                 alter(&mut records[index]);
+                if records[index] == before {
+                    continue;
+                }
                 let check = verify(&records, Some(head));
                 assert!(!check.intact, "{field} of record {}", index + 1);
                 let expected = if field == "number" { index + 2 } else { index + 1 };
@@ -256,7 +291,7 @@ mod tests {
 
     #[test]
     fn the_form_of_a_record_is_frozen() {
-        let (records, _) = trail(1);
+        let (records, _) = trail(4);
         assert_eq!(records[0].hash, "9837d445423eecd17f416ddf0f21a9fd9fb193dba24796386b585ce01b3f6239");
     }
 }
