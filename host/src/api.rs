@@ -17,6 +17,7 @@ mod input;
 mod output;
 mod programs;
 mod queries;
+mod refused;
 mod requests;
 mod retention;
 pub mod socket;
@@ -79,6 +80,7 @@ fn router(manager: Arc<Manager>) -> Router {
         .route("/openapi.json", openapi)
         .fallback(error::no_such_route)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&manager), caller::allow))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&manager), refused::witness))
         .with_state(manager)
 }
 

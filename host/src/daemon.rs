@@ -55,6 +55,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>, ready: impl FnO
     manager.powers.end();
     manager.registry.close_all(Reason::GOODBYE);
     drain(&manager, tasks).await;
+    manager.store.tell_refusals(true).await?;
     // None of them ends before it is told to, so what it was for is not done any longer.
     ensure!(asked_to, "a task of the manager ended by itself; the log says which and why");
     Ok(())
@@ -90,6 +91,9 @@ async fn expire(manager: Arc<Manager>, mut stopped: watch::Receiver<bool>) {
             // The store has told of a disk that would not, and this is tried again.
             Err(error) if error.is_of_disk() => {}
             Err(error) => warn!(error = error.whole(), "expired requests could not be ended"),
+        }
+        if let Err(error) = manager.store.tell_refusals(false).await {
+            warn!(error = error.whole(), "refusals that were counted are not in the audit trail");
         }
         if let Err(error) = manager.close_vanished().await {
             warn!(error = error.whole(), "requests of guests that are gone could not be closed");

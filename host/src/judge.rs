@@ -32,6 +32,7 @@ pub async fn judge(
 ) -> Result<Judgement, StoreError> {
     if !is_proved(greeting, hello) {
         let text = format!("its signature does not match the key {}", fingerprint(&hello.claims.public_key));
+        manager.session_refused(Some(&guest.name), met_at, &text).await;
         return Ok(Judgement::Refuse(Reason::NOT_PROVED, text));
     }
     let token = SessionToken::new(random()?);

@@ -28,7 +28,7 @@ where
 }
 
 /// The right to stand at the door of a place; a peer that may not is turned away.
-pub(crate) fn enter<S>(manager: &Manager, stream: S, met_at: &str) -> Option<(S, Entry)>
+pub(crate) fn enter<S>(manager: &Arc<Manager>, stream: S, met_at: &str) -> Option<(S, Entry)>
 where
     S: AsyncWrite + Send + Unpin + 'static,
 {
@@ -40,11 +40,18 @@ where
         Err(crowded) => {
             if crowded.is_new {
                 info!(met_at, why = crowded.why, "connections refused");
+                tell_refused(manager, met_at, crowded.why);
             }
             turn_away(stream, Reason::OVERLOADED);
             None
         }
     }
+}
+
+/// Tells the audit trail of a peer that no guest is known for. Whoever accepts does not wait for the disk.
+pub(crate) fn tell_refused(manager: &Arc<Manager>, met_at: &str, why: &str) {
+    let (manager, met_at, why) = (Arc::clone(manager), met_at.to_owned(), why.to_owned());
+    tokio::spawn(async move { manager.session_refused(None, &met_at, &why).await });
 }
 
 /// Tells a peer why it is not wanted, and closes.

@@ -17,7 +17,7 @@ use crate::registry::Registry;
 use crate::request::{Admission, is_closed};
 use crate::retrieve::Retriever;
 use crate::spool::Spool;
-use crate::store::{AcceptRequest, RequestRow, Store, StoreError};
+use crate::store::{AcceptRequest, Refusal, RequestRow, Store, StoreError};
 use crate::trace::Histograms;
 use crate::uploads::Uploads;
 use doorbell_api::request::{OnDisconnect, Request, State};
@@ -186,6 +186,20 @@ impl Manager {
             if row.state != State::Started {
                 bell.ring();
             }
+        }
+    }
+
+    /// Tells the audit trail of a peer that gets no session and whose key is not what decides that.
+    pub async fn session_refused(&self, guest: Option<&GuestName>, met_at: &str, why: &str) {
+        let refusal = Refusal {
+            event: "session-refused",
+            guest: guest.cloned(),
+            what: format!("met at {met_at}: {why}"),
+            from: String::new(),
+            by_guest: true,
+        };
+        if let Err(error) = self.store.refused(&Actor::Manager, refusal).await {
+            tracing::warn!(error = error.whole(), "a refused session is not in the audit trail");
         }
     }
 

@@ -365,6 +365,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     async fn leave(&mut self, end: &End) {
         if !self.entered {
             info!(met_at = self.met_at, reason = %end, "connection ended before its guest was accepted");
+            if let End::Session(error) = end
+                && error.reason().is_some()
+            {
+                self.manager.session_refused(Some(&self.guest.name), &self.met_at, &error.to_string()).await;
+            }
             return;
         }
         info!(reason = %end, "session ended");

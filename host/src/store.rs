@@ -16,6 +16,7 @@ mod open;
 mod places;
 mod reader;
 mod receipts;
+mod refusals;
 mod requests;
 mod retention;
 mod rewound;
@@ -33,6 +34,7 @@ pub use backup::Named;
 pub(crate) use backup::{examine, in_hand, take_over};
 pub use error::StoreError;
 pub use guests::fingerprint;
+pub use refusals::Refusal;
 pub use retention::{Batch, Due, Kept, LOOK_MAX, Retired};
 pub use rewound::ClockTold;
 pub use rows::{
@@ -46,6 +48,7 @@ use crate::cause::Cause;
 use crate::config::Config;
 use crate::trouble::Trouble;
 use nix::fcntl::Flock;
+use refusals::Refusals;
 use rusqlite::Connection;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -74,8 +77,9 @@ impl Store {
         let (writes, write_jobs) = mpsc::channel(JOBS_WAITING);
         let (reads, read_jobs) = mpsc::channel(JOBS_WAITING);
         let late = stages::Late::default();
-        let trouble = Trouble::default();
-        let writer = writer::Writer::new(writing, state_dir.clone(), late.clone(), trouble.clone())?;
+        let (trouble, refusals) = (Trouble::default(), Refusals::default());
+        let writer =
+            writer::Writer::new(writing, state_dir.clone(), late.clone(), trouble.clone(), refusals.clone())?;
         let clock = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -90,6 +94,7 @@ impl Store {
             threads,
             late,
             trouble,
+            refusals,
             state_dir,
             _lock: lock,
         });
@@ -138,6 +143,10 @@ impl Store {
         &self.inner.trouble
     }
 
+    fn refusals(&self) -> &Refusals {
+        &self.inner.refusals
+    }
+
     fn state_dir(&self) -> &Path {
         &self.inner.state_dir
     }
@@ -150,6 +159,7 @@ struct Inner {
     threads: Vec<JoinHandle<()>>,
     late: stages::Late,
     trouble: Trouble,
+    refusals: Refusals,
     state_dir: PathBuf,
     _lock: Flock<File>,
 }

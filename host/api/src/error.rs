@@ -39,6 +39,23 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// The word that stands for it in JSON.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not-found",
+            Self::Conflict => "conflict",
+            Self::Gone => "gone",
+            Self::TooLarge => "too-large",
+            Self::Internal => "internal",
+            Self::NotConnected => "not-connected",
+            Self::NoAnswer => "no-answer",
+            Self::NoSpace => "no-space",
+        }
+    }
+
     /// The HTTP status that goes with it.
     #[must_use]
     pub const fn status(self) -> u16 {

@@ -21,11 +21,16 @@ use tokio::net::UnixListener;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caller {
     credentials: Option<(u32, u32)>,
+    process: Option<i32>,
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Caller {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { credentials: stream.io().peer_cred().ok().map(|peer| (peer.uid(), peer.gid())) }
+        let peer = stream.io().peer_cred().ok();
+        Self {
+            credentials: peer.map(|peer| (peer.uid(), peer.gid())),
+            process: peer.and_then(|peer| peer.pid()),
+        }
     }
 }
 
@@ -33,6 +38,11 @@ impl Caller {
     /// Who it is in receipts and audit trail.
     pub(super) fn actor(self) -> Actor {
         Actor::of_uid(self.credentials.map_or(u32::MAX, |(uid, _)| uid))
+    }
+
+    /// The process that connected.
+    pub(super) const fn process(self) -> Option<i32> {
+        self.process
     }
 
     fn is_allowed(self, api_gid: Option<u32>) -> bool {

@@ -32,10 +32,17 @@ impl ApiError {
     }
 }
 
+/// What an answer says, for whoever watches the answers.
+#[derive(Clone, Debug)]
+pub(super) struct Refused(pub(super) ErrorBody);
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(self.0)).into_response()
+        let refused = Refused(self.0.clone());
+        let mut response = (status, Json(self.0)).into_response();
+        response.extensions_mut().insert(refused);
+        response
     }
 }
 

@@ -352,7 +352,11 @@ async fn what_a_call_says_of_its_cause_is_in_the_trail_and_in_the_request() {
     let (_, trail) = bench.get("/v1/audit?after=1").await;
     let events: Vec<_> =
         trail.as_array().unwrap().iter().map(|record| record["event"].as_str().unwrap()).collect();
-    assert_eq!(events, ["request-accepted", "request-cancel-asked", "request-cancelled", "program-stored"], "{trail}");
+    assert_eq!(
+        events,
+        ["request-accepted", "request-cancel-asked", "request-cancelled", "program-stored"],
+        "{trail}"
+    );
     for (record, ticket) in trail.as_array().unwrap().iter().zip(["OPS-2", "OPS-1", "OPS-1", "OPS-1"]) {
         assert_eq!(
             (&record["reason"], &record["ticket"]),
@@ -396,4 +400,49 @@ async fn without_a_reason_nothing_is_changed_where_one_is_demanded() {
     assert_eq!(bench.call("POST", "/v1/gc?dry_run=true", b"").await.0, 200, "a look changes nothing");
     let told = json!({"action": {"type": "run", "command": "true"}, "reason": "a patch"}).to_string();
     assert_eq!(bench.call("POST", "/v1/guests/web-3/requests", told.as_bytes()).await.0, 201);
+}
+
+#[tokio::test]
+async fn what_is_refused_is_in_the_trail_once_with_who_where_what_and_by_which_rule() {
+    let bench = Bench::new().await;
+    let taken = json!({"name": "web-4", "cid": 7}).to_string();
+    for _ in 0..5 {
+        assert_eq!(bench.call("POST", "/v1/guests", taken.as_bytes()).await.0, 409);
+    }
+    assert_eq!(bench.call("PATCH", "/v1/guests/web-3", b"{\"concurrency\": 9}").await.0, 400);
+    assert_eq!(bench.call("PATCH", "/v1/guests/web-9", b"{\"concurrency\": 2}").await.0, 404);
+    assert_eq!(bench.get("/v1/guests/web-9").await.0, 404, "a look decides nothing");
+    assert_eq!(bench.call("POST", "/v1/requests/0123456789/cancel", b"").await.0, 404);
+    bench.manager.store.tell_refusals(true).await.unwrap();
+    let (_, trail) = bench.get("/v1/audit?after=1").await;
+    let records = trail.as_array().unwrap();
+    let expected = [
+        (json!(null), "POST /v1/guests: conflict: ", ", from process "),
+        (json!("web-3"), "PATCH /v1/guests/web-3: invalid: ", ", from process "),
+        (json!(null), "PATCH /v1/guests/web-9: not-found: ", ", from process "),
+        (json!(null), "POST /v1/requests/0123456789/cancel: not-found: ", ", from process "),
+        (json!(null), "4 more like those before, the last: POST /v1/guests: conflict: ", ""),
+    ];
+    assert_eq!(records.len(), expected.len(), "{trail}");
+    for (record, (guest, begin, part)) in records.iter().zip(expected) {
+        let detail = record["detail"].as_str().unwrap();
+        assert!(detail.starts_with(begin) && detail.contains(part), "{detail}");
+        let who = crate::actor::Actor::own().to_string();
+        assert_eq!((&record["event"], &record["actor"]), (&json!("call-refused"), &json!(who)));
+        assert_eq!(record["guest"], guest, "{record}");
+    }
+    assert!(bench.manager.store.audit_check().await.unwrap().intact);
+}
+
+#[tokio::test]
+async fn nobody_fills_the_trail_with_refusals() {
+    let bench = Bench::new().await;
+    for number in 0..200 {
+        let path = format!("/v1/guests/no-{number}");
+        assert_eq!(bench.call("DELETE", &path, b"").await.0, 404);
+    }
+    bench.manager.store.tell_refusals(true).await.unwrap();
+    let records = bench.manager.store.audit_records(1, 1000).await.unwrap();
+    assert_eq!(records.len(), 9, "{records:?}");
+    assert!(records[8].detail.starts_with("192 more like those before"), "{records:?}");
 }

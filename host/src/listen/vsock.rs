@@ -3,7 +3,7 @@
 //! Bound by the daemon at start. No AF_VSOCK socket is opened anywhere else in the manager, and none here
 //! where `/dev/vhost-vsock` is missing: what answers at such a machine's CIDs is not its own guests.
 
-use super::{enter, hand_over, turn_away};
+use super::{enter, hand_over, tell_refused, turn_away};
 use crate::config::{Config, VsockMode};
 use crate::manager::Manager;
 use crate::store::{GuestRow, Place, StoreError};
@@ -93,6 +93,7 @@ async fn admit(manager: &Arc<Manager>, stream: VsockStream, peer: VsockAddr) {
             port = peer.port(),
             "connection refused: its source port shows a process without privileges"
         );
+        tell_refused(manager, &met_at, "its source port shows a process without privileges");
         return turn_away(stream, Reason::NOT_PROVED);
     }
     let Some((stream, entry)) = enter(manager, stream, &met_at) else { return };
@@ -104,6 +105,7 @@ async fn admit(manager: &Arc<Manager>, stream: VsockStream, peer: VsockAddr) {
                 "connection refused: no guest has this CID; to add one: doorbell guest add NAME --cid {}",
                 peer.cid()
             );
+            tell_refused(manager, &met_at, "no guest has this CID");
             turn_away(stream, Reason::UNKNOWN_GUEST);
         }
         Err(error) => {

@@ -4,13 +4,14 @@
 //! The check trusts nothing of the data base but its form; see `doorbell_trail` for what it can find.
 
 use super::receipts::SEAL;
+use super::writer::Work;
 use super::{Store, StoreError};
 use crate::actor::Actor;
 use doorbell_api::audit::{AuditCheck, AuditRecord};
 use doorbell_api::receipt::Receipt;
-use doorbell_trail::chain::{Head, Verifier};
+use doorbell_trail::chain::{Entry, Head, Verifier};
 use doorbell_wire::ids::{GuestName, RequestId};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, params};
 
 impl Store {
     /// Adds a decision that changed nothing else in the store.
@@ -26,7 +27,7 @@ impl Store {
         detail: String,
     ) -> Result<(), StoreError> {
         let (by, guest) = (by.to_string(), guest.cloned());
-        let note = move |work: &mut super::writer::Work<'_>| {
+        let note = move |work: &mut Work<'_>| {
             work.audit(&by, event, guest.as_ref().map(GuestName::as_str), request, detail).map(drop)
         };
         self.write(note).await
@@ -53,6 +54,44 @@ impl Store {
     /// When the data base cannot be read.
     pub async fn audit_check(&self) -> Result<AuditCheck, StoreError> {
         self.look_aside(check).await
+    }
+}
+
+impl Work<'_> {
+    /// Continues the audit trail.
+    pub(super) fn audit(
+        &mut self,
+        actor: &str,
+        event: &'static str,
+        guest: Option<&str>,
+        request: Option<RequestId>,
+        detail: impl Into<String>,
+    ) -> Result<AuditRecord, StoreError> {
+        let (record, head) = self.head.seal(Entry {
+            at_ms: self.now,
+            actor: actor.to_owned(),
+            event: event.to_owned(),
+            guest: guest.map(str::to_owned),
+            request: request.map(|id| id.to_string()),
+            detail: detail.into(),
+            reason: self.cause.reason.as_ref().map(ToString::to_string),
+            ticket: self.cause.ticket.as_ref().map(ToString::to_string),
+        });
+        self.conn.prepare_cached(INSERT_RECORD)?.execute(params![
+            record.number,
+            record.at_ms,
+            record.actor,
+            record.event,
+            record.guest,
+            record.request,
+            record.detail,
+            record.reason,
+            record.ticket,
+            self.head.hash,
+            head.hash
+        ])?;
+        self.head = head;
+        Ok(record)
     }
 }
 
@@ -124,3 +163,6 @@ fn read_record(row: &Row<'_>) -> Result<AuditRecord, StoreError> {
 
 const SELECT: &str =
     "SELECT number, at_ms, actor, event, guest, request, detail, reason, ticket, previous, hash FROM audit";
+const INSERT_RECORD: &str =
+    "INSERT INTO audit (number, at_ms, actor, event, guest, request, detail, reason, ticket, previous, hash)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";

@@ -5,11 +5,11 @@
 //! can have been.
 
 use super::open::{FILE, RESTORING, claim, migrate_copy, prepare, reading};
+use super::refusals::Refusals;
 use super::writer::{UPDATE_HEAD, Work};
 use super::{Store, StoreError, audit};
 use crate::actor::Actor;
 use crate::cause::Cause;
-use crate::time::unix_ms;
 use doorbell_api::audit::AuditCheck;
 use doorbell_trail::chain::Head;
 use doorbell_wire::ids::{Digest, RequestId};
@@ -125,14 +125,7 @@ fn alone<T>(
 ) -> Result<T, StoreError> {
     let transaction = conn.unchecked_transaction()?;
     let head = audit::stored_head(&transaction)?;
-    let mut work = Work {
-        conn: &transaction,
-        now: unix_ms(),
-        state_dir,
-        head,
-        late: Vec::new(),
-        cause: Cause::default(),
-    };
+    let mut work = Work::new(&transaction, state_dir, head, Refusals::default());
     let done = job(&mut work)?;
     let head = work.head;
     transaction.execute(UPDATE_HEAD, params![head.number, head.hash])?;

@@ -140,7 +140,7 @@ fn pend(work: &mut Work<'_>, guest: GuestId, key: &PublicKey, met_at: &str) -> R
         .execute(params![guest.as_bytes(), key.as_bytes(), met_at, work.now])?;
     if known.as_ref() != Some(key.as_bytes()) {
         let detail = format!("key {} met at {met_at}", fingerprint(key));
-        work.audit("manager", "key-pending", Some(row.name.as_str()), None, detail)?;
+        work.refuse("key-pending", row.name.as_str(), detail)?;
     }
     Ok(())
 }
@@ -320,7 +320,7 @@ fn fence(
         fingerprint(&claims.public_key),
         claims.boot_id
     );
-    work.audit("manager", "session-fenced", Some(guest.name.as_str()), None, detail)?;
+    work.refuse("session-fenced", guest.name.as_str(), detail)?;
     Ok(Verdict::Fenced)
 }
 
@@ -342,7 +342,7 @@ fn refuse(
         .execute(params![guest.id.as_bytes(), key.as_bytes()])?;
     if fresh > 0 {
         let detail = format!("key {}: {why}", fingerprint(key));
-        work.audit("manager", "session-refused", Some(guest.name.as_str()), None, detail)?;
+        work.refuse("session-refused", guest.name.as_str(), detail)?;
     }
     Ok(verdict)
 }

@@ -10,14 +10,14 @@
 //! base anew would read the failed one back, out of the kernel's memory.
 
 use super::StoreError;
+use super::refusals::Refusals;
 use super::stages::{Late, put};
 use crate::cause::Cause;
 use crate::time::unix_ms;
 use crate::trace::Stamp;
 use crate::trouble::{STORE, Trouble};
-use doorbell_api::audit::AuditRecord;
 use doorbell_api::trace::Station;
-use doorbell_trail::chain::{Entry, Head};
+use doorbell_trail::chain::Head;
 use doorbell_wire::ids::RequestId;
 use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
@@ -40,48 +40,19 @@ pub(super) struct Work<'a> {
     pub(super) late: Vec<(RequestId, Station)>,
     /// Why, where somebody asked for it.
     pub(super) cause: Cause,
+    /// What was refused of late.
+    pub(super) refusals: Refusals,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    /// For one job, that begins now.
+    pub(super) fn new(conn: &'a Connection, state_dir: &'a Path, head: Head, refusals: Refusals) -> Self {
+        Self { conn, now: unix_ms(), state_dir, head, late: Vec::new(), cause: Cause::default(), refusals }
+    }
+
     /// Stamps a station with the time at which this transaction has reached the disk.
     pub(super) fn when_durable(&mut self, request: RequestId, station: Station) {
         self.late.push((request, station));
-    }
-
-    /// Continues the audit trail.
-    pub(super) fn audit(
-        &mut self,
-        actor: &str,
-        event: &'static str,
-        guest: Option<&str>,
-        request: Option<RequestId>,
-        detail: impl Into<String>,
-    ) -> Result<AuditRecord, StoreError> {
-        let (record, head) = self.head.seal(Entry {
-            at_ms: self.now,
-            actor: actor.to_owned(),
-            event: event.to_owned(),
-            guest: guest.map(str::to_owned),
-            request: request.map(|id| id.to_string()),
-            detail: detail.into(),
-            reason: self.cause.reason.as_ref().map(ToString::to_string),
-            ticket: self.cause.ticket.as_ref().map(ToString::to_string),
-        });
-        self.conn.prepare_cached(INSERT_RECORD)?.execute(params![
-            record.number,
-            record.at_ms,
-            record.actor,
-            record.event,
-            record.guest,
-            record.request,
-            record.detail,
-            record.reason,
-            record.ticket,
-            self.head.hash,
-            head.hash
-        ])?;
-        self.head = head;
-        Ok(record)
     }
 }
 
@@ -186,6 +157,7 @@ pub(super) struct Writer {
     head: Head,
     late: Late,
     trouble: Trouble,
+    refusals: Refusals,
     /// The last transaction failed, and what is left of it is not overwritten yet.
     failed: bool,
 }
@@ -204,10 +176,11 @@ impl Writer {
         state_dir: PathBuf,
         late: Late,
         trouble: Trouble,
+        refusals: Refusals,
     ) -> Result<Self, StoreError> {
         let head = super::audit::stored_head(&conn)?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-        Ok(Self { conn, state_dir, head, late, trouble, failed: false })
+        Ok(Self { conn, state_dir, head, late, trouble, refusals, failed: false })
     }
 
     /// Does all jobs until the last handle is dropped.
@@ -271,6 +244,7 @@ impl Writer {
             Ok(()) => self.trouble.over(STORE),
             Err(error) => {
                 self.failed = true;
+                self.refusals.forget();
                 if error.is_of_disk() {
                     self.trouble.met(STORE, &error.to_string());
                 }
@@ -322,15 +296,7 @@ impl Writer {
     /// One job in its savepoint.
     fn one(&self, job: &mut dyn Job, gathered: &mut Gathered) -> rusqlite::Result<()> {
         self.statement("SAVEPOINT job")?;
-        let (now, head) = (unix_ms(), gathered.head);
-        let mut work = Work {
-            conn: &self.conn,
-            now,
-            state_dir: &self.state_dir,
-            head,
-            late: Vec::new(),
-            cause: Cause::default(),
-        };
+        let mut work = Work::new(&self.conn, &self.state_dir, gathered.head, self.refusals.clone());
         if job.run(&mut work) {
             gathered.head = work.head;
             gathered.late.append(&mut work.late);
@@ -398,7 +364,4 @@ const PATIENCE_MIN: Duration = Duration::from_millis(1);
 /// Jobs in one transaction: bounds how long the first waits for the last.
 const BATCH_MAX: usize = 512;
 const STATEMENTS_CACHED: usize = 64;
-const INSERT_RECORD: &str =
-    "INSERT INTO audit (number, at_ms, actor, event, guest, request, detail, reason, ticket, previous, hash)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 pub(super) const UPDATE_HEAD: &str = "UPDATE audit_head SET number = ?1, hash = ?2 WHERE only = 1";
