@@ -12,6 +12,8 @@ mod beneath;
 mod places;
 mod stand_in;
 mod stations;
+#[cfg(test)]
+mod tests;
 
 use crate::manager::Manager;
 use attendant::{attend, wanted};

@@ -63,6 +63,8 @@ pub(super) struct Held {
     pub(super) given_back: Offsets,
     pub(super) output_max: u64,
     pub(super) ack: Option<Box<Acknowledgement>>,
+    /// Whether its outcome was passed on. What lies there of it stays until it is noted, and is the same.
+    pub(super) is_told: bool,
 }
 
 /// Why a session through a share is over.
@@ -327,7 +329,7 @@ impl StandIn {
         held.there =
             Offsets { stdout: of.stdout.min(held.output_max), stderr: of.stderr.min(held.output_max) };
         match of.ack {
-            Some(bytes) if held.ack.is_none() => self.acknowledged(request, &bytes),
+            Some(bytes) if held.ack.is_none() && !held.is_told => self.acknowledged(request, &bytes),
             Some(_) | None => Ok(()),
         }
     }

@@ -100,6 +100,9 @@ impl StandIn {
     pub(super) async fn cancel(&mut self, session: Guest, request: RequestId) -> Result<Guest, Over> {
         let Some(held) = self.hands.get_mut(&request) else { return Ok(session) };
         if held.offer.is_some() {
+            if std::mem::replace(&mut held.is_told, true) {
+                return Ok(session);
+            }
             return Ok(session.acknowledge(ended(request, Outcome::Cancelled))?);
         }
         self.say(Of::Cancel, request, frame_bytes(FromHost::Cancel(request).to_frame())?).await?;
@@ -181,7 +184,8 @@ impl StandIn {
             }
             let is_attaching = self.peek().and_then(|session| session.state_of(request)) == Some("Attaching");
             let held = self.hands.get_mut(&request).filter(|_| all && !is_attaching);
-            if let Some(ack) = held.and_then(|held| held.ack.take()) {
+            let told = held.and_then(|held| held.ack.take().inspect(|_| held.is_told = true));
+            if let Some(ack) = told {
                 self.with(|session| session.acknowledge(*ack)).await?;
             }
         }
