@@ -82,6 +82,9 @@ async fn what_a_guest_had_said_before_it_stood_still_is_taken_and_answered_later
     let (mut peer, _) = bench.enter(None).await;
     peer.pull_offer(request).await;
     peer.say_started(request).await;
+    // Its answer is behind all that was said: while the store is at work, the clock that is stopped below would run.
+    peer.say(&FromGuest::Pull).await;
+    assert_eq!(peer.hear().await, FromHost::Nothing);
     bench.power(PowerState::Paused);
     settle().await;
     let output = Output { request, stream: Stream::Stdout, offset: 0, bytes: b"said".to_vec() };
