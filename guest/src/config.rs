@@ -55,7 +55,8 @@ pub struct Config {
     #[arg(long, value_name = "TIME", value_parser = poll, conflicts_with = "no_channel")]
     pub poll: Option<Polls>,
 
-    /// Do not run modprobe; wait until somebody else has loaded the vsock transport
+    /// Do not run modprobe; wait until somebody else has loaded the vsock transport, and use a key of the launch only where
+    /// qemu_fw_cfg is loaded
     #[arg(long)]
     pub no_modules: bool,
 }

@@ -194,11 +194,17 @@ fn key(path: &Path) -> Result<SigningKey, IdentityError> {
 fn new_key(path: &Path) -> Result<SigningKey, IdentityError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(IdentityError::NoRandom)?;
-    io_at("write", path, replace(path, &seed))?;
     let key = SigningKey::from_bytes(&seed);
-    seed.fill(0);
-    std::hint::black_box(&seed);
+    keep_seed(path, &mut seed)?;
     Ok(key)
+}
+
+/// Puts the secret half of a key into its file, and wipes it here.
+fn keep_seed(path: &Path, seed: &mut [u8]) -> Result<(), StateError> {
+    let written = replace(path, seed);
+    seed.fill(0);
+    std::hint::black_box(&*seed);
+    io_at("write", path, written)
 }
 
 fn boot_id() -> Result<BootId, IdentityError> {
@@ -215,7 +221,7 @@ mod tests {
     use ed25519_dalek::VerifyingKey;
     use std::os::unix::fs::PermissionsExt;
 
-    fn state() -> (tempfile::TempDir, StateDir) {
+    pub(super) fn state() -> (tempfile::TempDir, StateDir) {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(&dir.path().join("state")).unwrap();
         (dir, state)

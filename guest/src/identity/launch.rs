@@ -3,9 +3,9 @@
 //! Called once at start, before the identity is read. Trusts the hypervisor, which sees the guest's memory anyhow. A key that
 //! is on the disk already stays: requests, receipts and the manager know the guest by it.
 
-use super::IdentityError;
+use super::{IdentityError, keep_seed};
 use crate::modules::modprobe;
-use crate::state::{StateDir, io_at, replace};
+use crate::state::{StateDir, io_at};
 use std::io;
 use std::path::Path;
 use tracing::{debug, info};
@@ -39,10 +39,7 @@ fn adopt_from(given: &Path, kept: &Path) -> Result<(), IdentityError> {
     if seed.len() != ed25519_dalek::SECRET_KEY_LENGTH {
         return Err(IdentityError::NotAKey { path: given.to_owned(), got: seed.len() });
     }
-    let written = replace(kept, &seed);
-    seed.fill(0);
-    std::hint::black_box(&seed);
-    io_at("write", kept, written)?;
+    keep_seed(kept, &mut seed)?;
     info!(from = %given.display(), "the key of the guest's launch is its key");
     Ok(())
 }
@@ -55,12 +52,7 @@ const GIVEN: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.doorbell.key/raw"
 mod tests {
     use super::*;
     use crate::identity::Identity;
-
-    fn state() -> (tempfile::TempDir, StateDir) {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::open(&dir.path().join("state")).unwrap();
-        (dir, state)
-    }
+    use crate::identity::tests::state;
 
     #[test]
     fn the_key_of_the_launch_becomes_the_guests_at_its_first_start_only() {
