@@ -222,14 +222,6 @@ const FROM_3: &str = "
     ALTER TABLE requests ADD COLUMN ticket TEXT;
     ALTER TABLE audit ADD COLUMN reason TEXT;
     ALTER TABLE audit ADD COLUMN ticket TEXT;
-    CREATE TABLE audit_signed (
-        only            INTEGER PRIMARY KEY CHECK (only = 1),
-        number          INTEGER NOT NULL,
-        hash            BLOB NOT NULL CHECK (length(hash) = 32),
-        at_ms           INTEGER NOT NULL,
-        key             BLOB NOT NULL CHECK (length(key) = 32),
-        signature       BLOB NOT NULL CHECK (length(signature) = 64)
-    ) STRICT;
 ";
 /// Pragma, what it is set to, what it reads back as.
 const PRAGMAS: &[(&str, &str, &str)] = &[
