@@ -169,9 +169,10 @@ fn judge_state(job: &Job, request: &Request, excuse: Excuse) {
     }
 }
 
-/// A file began to be put and found the disk full by then.
+/// A file began to be put or read and found the disk full by then: a put has no room for the file, and neither has
+/// room for what it found.
 fn had_no_room(job: &Job, request: &Request, excuse: Excuse) -> bool {
-    job.kind == Kind::Put && request.state == State::Failed && excuse.guest_full
+    matches!(job.kind, Kind::Put | Kind::Get) && request.state == State::Failed && excuse.guest_full
 }
 
 /// What succeeded ran once, and nothing ran twice but what may.
