@@ -107,6 +107,7 @@ fn routes_and_document() -> (Router<Arc<Manager>>, utoipa::openapi::OpenApi) {
         .routes(routes!(events::watch))
         .routes(routes!(audit::list))
         .routes(routes!(audit::check))
+        .routes(routes!(audit::head))
         .routes(routes!(retention::sweep))
         .routes(routes!(backup::take))
         .layer(DefaultBodyLimit::max(JSON_LEN_MAX))

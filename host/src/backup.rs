@@ -14,6 +14,7 @@ use crate::actor::Actor;
 use crate::cause::Cause;
 use crate::manager::Manager;
 use crate::programs::Programs;
+use crate::signer::FILE as KEY;
 use crate::store::{Named, StoreError};
 use crate::sum::Hashing;
 use doorbell_archive::Writer;
@@ -104,6 +105,7 @@ impl Backup {
     fn places(&self) -> Vec<(PathBuf, bool)> {
         let Named { programs, outputs, inputs, .. } = &self.named;
         let output = |id: &RequestId, stream: &str| PathBuf::from(format!("output/{id}.{stream}"));
+        let key = [(PathBuf::from(KEY), true)];
         let programs = programs.iter().map(|digest| (Programs::place_of(digest), false));
         let outputs = outputs.iter().flat_map(|(id, stdout, stderr)| {
             [(output(id, "stdout"), *stdout), (output(id, "stderr"), *stderr)]
@@ -112,7 +114,7 @@ impl Backup {
             .iter()
             .flat_map(|id| [format!("input/{id}"), format!("input/{id}.end")])
             .map(|place| (place.into(), false));
-        programs.chain(outputs).chain(inputs).collect()
+        key.into_iter().chain(programs).chain(outputs).chain(inputs).collect()
     }
 }
 

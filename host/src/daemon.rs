@@ -4,7 +4,8 @@
 
 use crate::config::Config;
 use crate::manager::Manager;
-use crate::{api, listen, power, retention, retrieve, share, spool};
+use crate::store::StoreError;
+use crate::{api, listen, notary, power, retention, retrieve, share, spool};
 use anyhow::ensure;
 use doorbell_wire::error::Reason;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>, ready: impl FnO
     let (stopping, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     tasks.spawn(expire(Arc::clone(&manager), stopped.clone()));
+    tasks.spawn(notary::serve(Arc::clone(&manager), stopped.clone()));
     tasks.spawn(retention::serve(Arc::clone(&manager), stopped.clone()));
     tasks.spawn(spool::serve(Arc::clone(&manager), stopped.clone()));
     tasks.spawn(retrieve::run(Arc::clone(&manager), stopped.clone()));
@@ -55,10 +57,18 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>, ready: impl FnO
     manager.powers.end();
     manager.registry.close_all(Reason::GOODBYE);
     drain(&manager, tasks).await;
-    manager.store.tell_refusals(true).await?;
+    if let Err(error) = last_words(&manager).await {
+        warn!(error = error.whole(), "the end of the audit trail could not be written and signed");
+    }
     // None of them ends before it is told to, so what it was for is not done any longer.
     ensure!(asked_to, "a task of the manager ended by itself; the log says which and why");
     Ok(())
+}
+
+/// What was counted, and the signature over all that was decided.
+async fn last_words(manager: &Manager) -> Result<(), StoreError> {
+    manager.store.tell_refusals(true).await?;
+    notary::sign(manager).await
 }
 
 /// Gives goodbyes and answers in flight a moment; what is on disk needs none.

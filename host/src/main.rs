@@ -5,13 +5,14 @@
 
 use anyhow::Context as _;
 use clap::Parser;
+use doorbell_trail::compare::verdict;
 use doorbelld::actor::Actor;
 use doorbelld::cause::Cause;
 use doorbelld::config::{Config, VsockMode};
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
 use std::fs::File;
-use std::io::IsTerminal as _;
+use std::io::{BufRead, BufReader, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,8 +46,14 @@ struct Arguments {
     /// Make a state directory of a backup and end; - reads it from standard input. Usually called by `doorbell restore`.
     #[arg(long, value_name = "FILE", conflicts_with = "check")]
     restore: Option<PathBuf>,
-    /// Tell in JSON what was restored.
-    #[arg(long, requires = "restore")]
+    /// Check the audit trail of the state directory and end. Usually called by `doorbell audit verify`.
+    #[arg(long, conflicts_with_all = ["check", "restore"])]
+    verify_audit: bool,
+    /// What was kept of that trail elsewhere; - reads it from standard input.
+    #[arg(long, value_name = "FILE", requires = "verify_audit")]
+    against: Option<PathBuf>,
+    /// Tell in JSON what was restored or found.
+    #[arg(long)]
     json: bool,
     /// Why it is restored, for the audit trail.
     #[arg(long, value_name = "TEXT", requires = "restore")]
@@ -75,6 +82,13 @@ fn main() -> ExitCode {
         return match restore(backup, &config, &arguments) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(1, &error),
+        };
+    }
+    if arguments.verify_audit {
+        return match verify(&config.state_dir, &arguments) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(1),
+            Err(error) => fail(2, &error),
         };
     }
     if let Err(error) = log(&arguments) {
@@ -127,6 +141,24 @@ fn restore(backup: &Path, config: &Config, arguments: &Arguments) -> anyhow::Res
         .map_err(|error| anyhow::anyhow!("{}", error.whole()))?;
     let text = if arguments.json { serde_json::to_string_pretty(&restored)? } else { restored.to_string() };
     Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+/// Whether the trail is whole.
+fn verify(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<bool> {
+    use std::io::Write as _;
+    let kept: Option<Box<dyn BufRead>> = match arguments.against.as_deref() {
+        None => None,
+        Some(path) if path == Path::new("-") => Some(Box::new(std::io::stdin().lock())),
+        Some(path) => {
+            let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Some(Box::new(BufReader::new(file)))
+        }
+    };
+    let check =
+        doorbelld::inspect::trail(state_dir, kept).map_err(|error| anyhow::anyhow!("{}", error.whole()))?;
+    let text = if arguments.json { serde_json::to_string_pretty(&check)? + "\n" } else { verdict(&check) };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(check.intact)
 }
 
 fn log(arguments: &Arguments) -> anyhow::Result<()> {

@@ -16,6 +16,7 @@ use crate::programs::Programs;
 use crate::registry::Registry;
 use crate::request::{Admission, is_closed};
 use crate::retrieve::Retriever;
+use crate::signer::Signer;
 use crate::spool::Spool;
 use crate::store::{AcceptRequest, Refusal, RequestRow, Store, StoreError};
 use crate::trace::Histograms;
@@ -34,6 +35,8 @@ pub struct Manager {
     pub config: Config,
     /// Guests, requests, receipts, audit trail.
     pub store: Store,
+    /// The key that signs the trail.
+    pub signer: Signer,
     /// Programs by digest.
     pub programs: Programs,
     /// What programs printed.
@@ -75,6 +78,7 @@ impl Manager {
         let store = Store::open(&config)?;
         Ok(Self {
             store,
+            signer: Signer::open(&config.state_dir)?,
             programs: Programs::open(&config.state_dir)?,
             outputs: Outputs::open(&config.state_dir)?,
             registry: Registry::default(),

@@ -22,6 +22,7 @@ mod retention;
 mod rewound;
 mod rows;
 mod sessions;
+mod signed;
 mod spool;
 mod stages;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use rows::{
     AcceptRequest, Accepted, AddGuest, ChangeGuest, GuestRow, NextOffer, PendingRow, Place, Pull, Removed,
     RequestFilter, RequestRow, Verdict,
 };
+pub(crate) use signed::{each_record, inspect_trail};
 pub use spool::{Known, Lying, Spooling, Undelivered};
 pub use tokens::Door;
 

@@ -47,3 +47,19 @@ pub struct AuditCheck {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<String>,
 }
+
+/// Where a trail ends, signed with the manager's own key: what is kept elsewhere.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignedHead {
+    /// The number of the newest record; 0 when there is none.
+    pub number: u64,
+    /// Its hash, 64 hexadecimal digits; zeros when there is none.
+    pub hash: String,
+    /// When it was signed, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The manager's public key, 64 hexadecimal digits.
+    pub key: String,
+    /// The Ed25519 signature over number, hash and time, 128 hexadecimal digits.
+    pub signature: String,
+}

@@ -1,13 +1,16 @@
-//! `doorbell audit`: the trail, and whether it is whole.
+//! `doorbell audit`: the trail, where it ends, and whether it is whole.
+
+mod export;
+mod verify;
 
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::table::{Cell, Table};
+use crate::table::{Cell, Table, facts};
 use crate::text::{moment, short};
 use clap::Subcommand;
-use doorbell_client::Client;
-use doorbell_client::api::audit::{AuditCheck, AuditRecord};
+use doorbell_client::api::audit::{AuditRecord, SignedHead};
+use doorbell_client::trail::head::{fingerprint, word};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
@@ -20,12 +23,16 @@ pub(crate) enum AuditCommand {
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },
-    /// Check the whole trail; exit status 1 when it is broken
-    Verify {
-        /// A hash that was kept elsewhere: the trail must still contain it
-        #[arg(long, value_name = "HASH", value_parser = hash)]
-        head: Option<String>,
+    /// Show where the trail ends, signed by the manager's key: keep that elsewhere; or show one record
+    Show {
+        /// The record's number
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        number: Option<u64>,
     },
+    /// Write the trail into a file that shows by itself whether it is whole
+    Export(export::ExportArgs),
+    /// Check the whole trail; exit status 1 when it is broken
+    Verify(verify::VerifyArgs),
 }
 
 pub(crate) async fn run(context: &Context, command: AuditCommand) -> Result<Exit, Failure> {
@@ -34,46 +41,50 @@ pub(crate) async fn run(context: &Context, command: AuditCommand) -> Result<Exit
             context.show(&context.client.audit(after, limit).await?, |records| list(records))?;
             Ok(Exit::Done)
         }
-        AuditCommand::Verify { head } => verify(context, head).await,
+        AuditCommand::Show { number: None } => {
+            context.show(&context.client.audit_head().await?, head)?;
+            Ok(Exit::Done)
+        }
+        AuditCommand::Show { number: Some(number) } => {
+            let found = context.client.audit(number.saturating_sub(1), 1).await?;
+            let found = found.into_iter().find(|record| record.number == number);
+            let none = || {
+                Failure::new(Exit::Misused, format!("there is no record {number}; see: doorbell audit show"))
+            };
+            context.show(&found.ok_or_else(none)?, details)?;
+            Ok(Exit::Done)
+        }
+        AuditCommand::Export(args) => export::run(context, &args).await,
+        AuditCommand::Verify(args) => verify::run(context, args).await,
     }
 }
 
-async fn verify(context: &Context, head: Option<String>) -> Result<Exit, Failure> {
-    let mut check = context.client.audit_check().await?;
-    if let (true, Some(head)) = (check.intact, head)
-        && let Some(broken) = must_contain(&context.client, &head).await?
-    {
-        check.intact = false;
-        check.broken = Some(broken);
-    }
-    context.show(&check, verdict)?;
-    if check.intact { Ok(Exit::Done) } else { Err(Failure::quiet(Exit::NotSo)) }
+fn head(head: &SignedHead) -> String {
+    facts(vec![
+        ("record", head.number.to_string().into()),
+        ("hash", Cell::from(&head.hash)),
+        ("signed", moment(head.at_ms).into()),
+        ("signature", Cell::from(&head.signature)),
+        ("key", fingerprint(&head.key).into()),
+        ("keep", word(head).into()),
+    ])
 }
 
-/// Reads the trail for a hash that was kept; gives what is wrong. A trail that was written anew is whole in
-/// itself, and only such a hash shows it.
-async fn must_contain(client: &Client, head: &str) -> Result<Option<String>, Failure> {
-    let mut last: Option<AuditRecord> = None;
-    loop {
-        let after = last.as_ref().map_or(0, |record| record.number);
-        let page = client.audit(after, PAGE).await?;
-        if page.is_empty() {
-            let broken = format!("no record has the hash {head}: the trail is not the one it was kept from");
-            return Ok(Some(broken));
-        }
-        for record in page {
-            if let Some(before) = last.filter(|before| before.hash != record.previous) {
-                return Ok(Some(format!(
-                    "record {} does not continue record {}",
-                    record.number, before.number
-                )));
-            }
-            if record.hash == head {
-                return Ok(None);
-            }
-            last = Some(record);
-        }
-    }
+fn details(record: &AuditRecord) -> String {
+    let or_none = |text: &Option<String>| Cell::from(text.as_deref().unwrap_or("-"));
+    facts(vec![
+        ("record", record.number.to_string().into()),
+        ("when", moment(record.at_ms).into()),
+        ("who", Cell::from(&record.actor)),
+        ("what", Cell::from(&record.event)),
+        ("guest", or_none(&record.guest)),
+        ("request", or_none(&record.request)),
+        ("reason", or_none(&record.reason)),
+        ("ticket", or_none(&record.ticket)),
+        ("detail", Cell::from(&record.detail)),
+        ("previous", Cell::from(&record.previous)),
+        ("hash", Cell::from(&record.hash)),
+    ])
 }
 
 fn list(records: &[AuditRecord]) -> String {
@@ -95,23 +106,9 @@ fn list(records: &[AuditRecord]) -> String {
     table.render("no records")
 }
 
-fn verdict(check: &AuditCheck) -> String {
-    match &check.broken {
-        None if check.intact => {
-            format!("the audit trail is whole: {} records\nhead {}\n", check.records, check.head)
-        }
-        broken => {
-            format!("the audit trail is broken: {}\n", broken.as_deref().unwrap_or("no reason was given"))
-        }
-    }
-}
-
 fn hash(text: &str) -> Result<String, String> {
     if text.len() == 64 && text.chars().all(|c| c.is_ascii_hexdigit()) {
         return Ok(text.to_ascii_lowercase());
     }
     Err("expected 64 hexadecimal digits".to_owned())
 }
-
-/// Records read at once.
-const PAGE: u32 = 1000;

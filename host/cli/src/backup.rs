@@ -145,7 +145,7 @@ pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result<Exit, Fai
 }
 
 /// The daemon's program beside this one, else whichever the PATH has.
-fn daemon() -> PathBuf {
+pub(crate) fn daemon() -> PathBuf {
     let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(DAEMON)));
     beside.filter(|path| path.is_file()).unwrap_or_else(|| DAEMON.into())
 }

@@ -49,7 +49,7 @@ enum Command {
     Watch,
     /// Show how long requests took from station to station, since the manager started
     Stations,
-    /// List and verify the audit trail
+    /// List, show, export and verify the audit trail
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     /// Remove what is kept no longer, or show what that is

@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::error::ClientError;
-use doorbell_api::audit::{AuditCheck, AuditRecord};
+use doorbell_api::audit::{AuditCheck, AuditRecord, SignedHead};
 use reqwest::Method;
 use std::time::Duration;
 
@@ -14,6 +14,14 @@ impl Client {
     pub async fn audit(&self, after: u64, limit: u32) -> Result<Vec<AuditRecord>, ClientError> {
         let query = [("after", after.to_string()), ("limit", limit.to_string())];
         self.json(self.call(Method::GET, &["audit"])?.query(&query)).await
+    }
+
+    /// Where the trail ends now, signed with the manager's key.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn audit_head(&self) -> Result<SignedHead, ClientError> {
+        self.get(&["audit", "head"]).await
     }
 
     /// Has the manager check its whole trail.

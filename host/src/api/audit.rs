@@ -5,7 +5,7 @@ use crate::manager::Manager;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use doorbell_api::audit::{AuditCheck, AuditRecord};
+use doorbell_api::audit::{AuditCheck, AuditRecord, SignedHead};
 use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::IntoParams;
@@ -39,6 +39,13 @@ pub(super) async fn list(
 #[utoipa::path(get, operation_id = "check-audit-trail", tag = "audit", path = "/v1/audit/check", responses((status = 200, body = AuditCheck)))]
 pub(super) async fn check(State(manager): State<Arc<Manager>>) -> Result<Json<AuditCheck>, ApiError> {
     Ok(Json(manager.store.audit_check().await?))
+}
+
+/// Where the trail ends now, signed with the manager's key: keep it elsewhere.
+#[utoipa::path(get, operation_id = "sign-audit-head", tag = "audit", path = "/v1/audit/head", responses((status = 200, body = SignedHead)))]
+pub(super) async fn head(State(manager): State<Arc<Manager>>) -> Result<Json<SignedHead>, ApiError> {
+    let head = manager.store.audit_head().await?;
+    Ok(Json(manager.signer.sign(head)))
 }
 
 const LIST_DEFAULT: u32 = 100;

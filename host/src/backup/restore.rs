@@ -8,6 +8,7 @@ use super::DATA_BASE;
 use super::manifest::{Entry, FORMAT, Manifest, NAME};
 use crate::actor::Actor;
 use crate::cause::Cause;
+use crate::signer::FILE as KEY;
 use crate::store::{StoreError, examine, in_hand, take_over};
 use crate::sum::Hashing;
 use crate::time::shown;
@@ -215,7 +216,7 @@ fn compare(path: &Path, entry: &Entry) -> Result<(), StoreError> {
 
 /// Moves everything to its place, the data base last.
 fn settle(beside: &Path, state_dir: &Path) -> io::Result<()> {
-    for name in ["programs", "output", "input", DATA_BASE] {
+    for name in ["programs", "output", "input", KEY, DATA_BASE] {
         crate::disk::absent_is_none(std::fs::rename(beside.join(name), state_dir.join(name)))?;
     }
     crate::disk::sync_dir(state_dir)?;

@@ -49,7 +49,7 @@ async fn a_backup_of_a_running_manager_comes_back_as_it_was() {
 
     let to = bench.dir.path().join("restored");
     let restored = restore(archive.as_slice(), &to, &ROOT, &Cause::default()).unwrap();
-    assert_eq!((restored.guests, restored.requests, restored.files), (1, 3, 2));
+    assert_eq!((restored.guests, restored.requests, restored.files), (1, 3, 3));
     assert!(restored.missing.is_empty());
     let manager = open(&to);
     let row = manager.store.request(done).await.unwrap();
@@ -61,6 +61,8 @@ async fn a_backup_of_a_running_manager_comes_back_as_it_was() {
     let mode = |path: &str| to.join(path).metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("."), mode("output"), mode("doorbell.sqlite")), (0o700, 0o700, 0o600));
     assert_eq!(mode(&format!("output/{done}.stdout")), 0o600);
+    assert_eq!(mode("audit.key"), 0o600);
+    assert_eq!(manager.signer.public(), bench.manager.signer.public(), "one manager signs on");
 }
 
 #[tokio::test]
@@ -293,7 +295,7 @@ async fn a_directory_with_something_in_it_is_left_alone() {
     std::fs::remove_file(other.join("letter")).unwrap();
     std::fs::set_permissions(&other, PermissionsExt::from_mode(0o700)).unwrap();
     restore(archive.as_slice(), &other, &ROOT, &Cause::default()).unwrap();
-    assert_eq!(names(&other), ["doorbell.sqlite", "lock", "output"]);
+    assert_eq!(names(&other), ["audit.key", "doorbell.sqlite", "lock", "output"]);
 }
 
 #[tokio::test]

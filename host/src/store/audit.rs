@@ -4,6 +4,7 @@
 //! The check trusts nothing of the data base but its form; see `doorbell_trail` for what it can find.
 
 use super::receipts::SEAL;
+use super::signed::signed_fault;
 use super::writer::Work;
 use super::{Store, StoreError};
 use crate::actor::Actor;
@@ -111,7 +112,10 @@ pub(super) fn check(conn: &Connection) -> Result<AuditCheck, StoreError> {
     if !found.intact {
         return Ok(found);
     }
-    let broken = receipt_fault(conn)?;
+    let broken = match signed_fault(conn, found.records)? {
+        Some(line) => Some(line),
+        None => receipt_fault(conn)?,
+    };
     Ok(AuditCheck { intact: broken.is_none(), broken, ..found })
 }
 
@@ -145,7 +149,7 @@ fn sealed_fault(row: &Row<'_>) -> Result<Option<String>, StoreError> {
     Ok(fault.filter(|_| !sealed))
 }
 
-fn read_record(row: &Row<'_>) -> Result<AuditRecord, StoreError> {
+pub(super) fn read_record(row: &Row<'_>) -> Result<AuditRecord, StoreError> {
     Ok(AuditRecord {
         number: row.get(0)?,
         at_ms: row.get(1)?,
@@ -161,7 +165,7 @@ fn read_record(row: &Row<'_>) -> Result<AuditRecord, StoreError> {
     })
 }
 
-const SELECT: &str =
+pub(super) const SELECT: &str =
     "SELECT number, at_ms, actor, event, guest, request, detail, reason, ticket, previous, hash FROM audit";
 const INSERT_RECORD: &str =
     "INSERT INTO audit (number, at_ms, actor, event, guest, request, detail, reason, ticket, previous, hash)

@@ -199,6 +199,11 @@ fn check_form(form: usize) -> Result<(), StoreError> {
     }
 }
 
+/// Refuses a data base of another form without touching it.
+pub(super) fn check_form_of(conn: &Connection) -> Result<(), StoreError> {
+    check_form(form_of(conn)?)
+}
+
 /// Brings the data base of a backup, which nobody has open, into the form that this code knows; refuses one that
 /// cannot be, without touching it.
 pub(super) fn migrate_copy(dir: &Path) -> Result<(), StoreError> {
@@ -222,6 +227,14 @@ const FROM_3: &str = "
     ALTER TABLE requests ADD COLUMN ticket TEXT;
     ALTER TABLE audit ADD COLUMN reason TEXT;
     ALTER TABLE audit ADD COLUMN ticket TEXT;
+    CREATE TABLE audit_signed (
+        only            INTEGER PRIMARY KEY CHECK (only = 1),
+        number          INTEGER NOT NULL,
+        hash            BLOB NOT NULL CHECK (length(hash) = 32),
+        at_ms           INTEGER NOT NULL,
+        key             BLOB NOT NULL CHECK (length(key) = 32),
+        signature       BLOB NOT NULL CHECK (length(signature) = 64)
+    ) STRICT;
 ";
 /// Pragma, what it is set to, what it reads back as.
 const PRAGMAS: &[(&str, &str, &str)] = &[

@@ -207,6 +207,16 @@ CREATE TABLE audit_head (
 ) STRICT;
 INSERT INTO audit_head (only, number, hash) VALUES (1, 0, zeroblob(32));
 
+-- The newest head that the manager's key has signed; no row before the first.
+CREATE TABLE audit_signed (
+    only            INTEGER PRIMARY KEY CHECK (only = 1),
+    number          INTEGER NOT NULL,
+    hash            BLOB NOT NULL CHECK (length(hash) = 32),
+    at_ms           INTEGER NOT NULL,
+    key             BLOB NOT NULL CHECK (length(key) = 32),
+    signature       BLOB NOT NULL CHECK (length(signature) = 64)
+) STRICT;
+
 -- A slip of a later change, or of a hand, does not rewrite the trail.
 CREATE TRIGGER audit_is_never_altered BEFORE UPDATE ON audit
 BEGIN SELECT RAISE(ABORT, 'the audit trail is only added to'); END;

@@ -103,6 +103,12 @@ pub struct Verifier {
 }
 
 impl Verifier {
+    /// A check of what stands behind `head`.
+    #[must_use]
+    pub const fn behind(head: Head) -> Self {
+        Self { head, broken: None }
+    }
+
     /// Looks at the next record. What is wrong first is kept; records behind it are counted only.
     pub fn check(&mut self, record: &AuditRecord) {
         if self.broken.is_none() {
@@ -117,7 +123,7 @@ impl Verifier {
     pub fn finish(self, expected: Option<Head>) -> AuditCheck {
         let cut = expected.filter(|expected| *expected != self.head).map(|expected| {
             format!(
-                "the trail ends at record {} with hash {}, expected record {} with hash {}: records are missing or were rewritten",
+                "the trail ends at record {} with hash {}, expected record {} with hash {}: its tail was cut off or rewritten",
                 self.head.number,
                 hex::encode(self.head.hash),
                 expected.number,
@@ -293,5 +299,9 @@ mod tests {
     fn the_form_of_a_record_is_frozen() {
         let (records, _) = trail(4);
         assert_eq!(records[0].hash, "9837d445423eecd17f416ddf0f21a9fd9fb193dba24796386b585ce01b3f6239");
+        assert_eq!(
+            records[3].hash, "64dbad094fb02c008dc8d2946b914343bffac1222a300c0003aeee2873bf1320",
+            "with a ticket"
+        );
     }
 }
