@@ -1,5 +1,5 @@
-//! The one clock of the agent: time since boot, suspended time included. And the guest's wall clock, which it never
-//! reads for a decision and sets where the manager asks for that.
+//! The one clock of the agent: time since boot, suspended time included. And the guest's wall clock, which decides
+//! about signatures and nothing else, and is set where the manager asks for that and no signature is demanded.
 //!
 //! Called by the event loop once per turn, by supervisors and by `apply` for the times in an acknowledgement.
 //! A clock that stands still while the guest is suspended would let a manager's deadline pass unnoticed.
@@ -25,6 +25,12 @@ pub fn now_us() -> u64 {
         seconds.saturating_mul(1_000_000).saturating_add(nanos.saturating_div(1_000))
     });
     us.unwrap_or(0)
+}
+
+/// The guest's wall clock, in seconds since the Unix epoch; 0 where it has none, or stands before that.
+#[must_use]
+pub fn wall_s() -> u64 {
+    clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |time| u64::try_from(time.tv_sec()).unwrap_or(0))
 }
 
 /// Sets the guest's wall clock to the host's, unless the two are as close as the way between them is long.

@@ -55,6 +55,14 @@ pub struct Config {
     #[arg(long, value_name = "TIME", value_parser = poll, conflicts_with = "no_channel")]
     pub poll: Option<Polls>,
 
+    /// Who may sign requests: a file as ssh-keygen's -f for -Y verify, root's and writable by nobody else
+    #[arg(long, value_name = "FILE", default_value = ALLOWED_SIGNERS)]
+    pub allowed_signers: PathBuf,
+
+    /// Begin no request that does not carry a good signature; the manager does not set this guest's clock then
+    #[arg(long)]
+    pub require_signature: bool,
+
     /// Do not run modprobe; wait until somebody else has loaded the vsock transport, and use a key of the launch only where
     /// qemu_fw_cfg is loaded
     #[arg(long)]
@@ -77,6 +85,9 @@ fn poll(text: &str) -> Result<Polls, String> {
     every_ms.map(|every_ms| Polls { every_ms }).ok_or_else(|| "expected 1s to 86400s".to_owned())
 }
 
+/// Where those who may sign are looked for.
+pub const ALLOWED_SIGNERS: &str = "/etc/doorbell-agent/allowed_signers";
+
 const ABOUT: &str = "Pulls requests from the host over vsock, applies them once, and acknowledges them";
 
 // Paragraphs are one line each: the terminal's width decides where they are folded.
@@ -89,6 +100,10 @@ reads or switches network links, and gives back the outcome with its evidence.
 
 With --share and --receipts the same goes through two directories that host and guest share (9p, virtiofs), on a timer, \
 also in a guest without any vsock device (--no-channel); where there is a channel, a ring makes the agent look at once.
+
+A request can carry a signature (`doorbell sign`, or `ssh-keygen -Y sign -n doorbell-request`) over all that it does. \
+One that does not fit, is not this guest's, is over, was used before, or is of nobody in --allowed-signers is refused; \
+with --require-signature so is one without.
 
 A request starts at most once. Its start is on disk before it begins and its outcome before it is \
 acknowledged; what a crash of the guest cut off is reported as interrupted.
@@ -108,6 +123,7 @@ Files in the state directory:
   key                 the guest's key; whoever has it is this guest
   token, token-share  what the manager gave at the last welcome; a copy of the guest has a stale one
   journal             what was started, how it ended, and what the manager has stored of it
+  nonces              what was begun by a signature, until it has expired
   programs/, run/     programs, what runs and its output, until the receipt
 
 Signals:

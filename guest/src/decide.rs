@@ -49,6 +49,16 @@ pub fn decide(offer: &Offer, history: &History) -> Decision {
     }
 }
 
+/// Whether the step that an offer carries is the first one, the one that its guest waits for, or one that it had
+/// begun: a manager cannot choose it for a guest.
+#[must_use]
+pub fn is_due(offer: &Offer, history: &History) -> bool {
+    let Some(step) = step_of(offer).filter(|step| *step != NonZeroU8::MIN) else { return true };
+    let Some(entry) = history.entry(offer.request) else { return false };
+    let continues = entry.outcome.as_ref().is_some_and(|said| said.outcome == Outcome::Continues(step));
+    continues || entry.outcome.is_none() && entry.terms.is_some_and(|terms| terms.step == step)
+}
+
 const fn step_of(offer: &Offer) -> Option<NonZeroU8> {
     match &offer.action {
         Action::RunReboot(RunReboot { step, .. }) => Some(*step),
@@ -76,6 +86,7 @@ mod tests {
             action: Action::LinkList,
             timeout_ms: None,
             idempotent,
+            signed: None,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::clock::now_us;
 use crate::fetch::Staging;
 use crate::journal::record::Terms;
 use crate::supervise::Supervised;
+use crate::verify::signature::Permit;
 use doorbell_wire::ids::{RequestId, Sequence, Tick};
 use doorbell_wire::message::outcome::{Acknowledgement, OutputTotals};
 use doorbell_wire::message::{Offer, Offsets, Output, Progress, Stage, Stream};
@@ -36,6 +37,8 @@ pub(crate) struct Hand {
     pub(crate) down: Option<(Tick, Box<Acknowledgement>)>,
     /// Why its input could not be kept, the kernel's number, if so.
     pub(crate) input_errno: Option<i32>,
+    /// What lets it begin, once that was judged.
+    pub(crate) permit: Option<Permit>,
     told: Told,
 }
 
@@ -121,6 +124,7 @@ impl Hand {
             terms: None,
             down: None,
             input_errno: None,
+            permit: None,
             told,
         }
     }

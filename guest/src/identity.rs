@@ -8,13 +8,11 @@ mod token;
 
 use crate::hand::Way;
 use crate::state::{StateDir, StateError, io_at, replace};
-use base64ct::{Base64Unpadded, Encoding};
 use doorbell_wire::error::Malformed;
 use doorbell_wire::handshake::transcript;
-use doorbell_wire::ids::{BootId, InvalidId, Nonce, PublicKey, SessionToken, Signature, Tick};
+use doorbell_wire::ids::{BootId, Fingerprint, InvalidId, Nonce, PublicKey, SessionToken, Signature, Tick};
 use doorbell_wire::message::{Claims, Greeting, Hello};
 use ed25519_dalek::{Signer, SigningKey};
-use sha2::{Digest, Sha256};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -91,12 +89,13 @@ impl Identity {
     /// The public key's fingerprint as OpenSSH writes it, for an operator to compare.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let mut blob = Vec::new();
-        for part in [b"ssh-ed25519".as_slice(), self.key.verifying_key().as_bytes()] {
-            blob.extend_from_slice(&u32::try_from(part.len()).unwrap_or(0).to_be_bytes());
-            blob.extend_from_slice(part);
-        }
-        format!("SHA256:{}", Base64Unpadded::encode_string(&Sha256::digest(&blob)))
+        self.key().to_string()
+    }
+
+    /// The public key by its fingerprint, which is what a signature names this guest by.
+    #[must_use]
+    pub fn key(&self) -> Fingerprint {
+        Fingerprint::of(&PublicKey::new(self.key.verifying_key().to_bytes()))
     }
 
     /// The run of the kernel.

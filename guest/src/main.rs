@@ -60,6 +60,7 @@ fn serve(config: &Config) -> Result<(), Fault> {
         "doorbell-agent starts"
     );
     let mut agent = Agent::resume(state, identity, journal, cgroups);
+    agent.take_signatures(&config.allowed_signers, config.require_signature);
     let share = config.share.as_ref().zip(config.receipts.as_ref());
     let share = share.map(|(share, receipts)| Share::new(share, receipts, config.look_every));
     if share.is_some() {

@@ -29,6 +29,7 @@ use crate::journal::Journal;
 use crate::journal::file::errno_of;
 use crate::state::StateDir;
 use crate::supervise::Sight;
+use crate::verify::signature::Gate;
 use doorbell_wire::error::SessionError;
 use doorbell_wire::handshake::choose_version;
 use doorbell_wire::ids::{RequestId, ShortText, Signature, Tick};
@@ -36,6 +37,7 @@ use doorbell_wire::message::outcome::Outcome;
 use doorbell_wire::message::{Capabilities, Greeting, Hello, Input, Polls, Progress, Push, Stage};
 use doorbell_wire::session::guest::{Guest, Owed};
 use nix::poll::PollFd;
+use std::path::Path;
 use tracing::{info, warn};
 
 /// The agent but for its connection.
@@ -44,6 +46,7 @@ pub struct Agent {
     state: StateDir,
     identity: Identity,
     journal: Journal,
+    gate: Gate,
     cgroups: Option<Cgroups>,
     fetches: Fetches,
     hands: Vec<Hand>,
@@ -70,8 +73,10 @@ impl Agent {
             .with(Capabilities::TERMINAL)
             .with(Capabilities::FILES)
             .with(Capabilities::PUSH)
-            .with(Capabilities::CLOCK)
-            .with(Capabilities::REBOOT);
+            .with(Capabilities::REBOOT)
+            .with(Capabilities::SIGNED);
+        // Who sets the clock decides how long a signature is good: not the manager, where one is demanded.
+        let always = if self.gate.demands() { always } else { always.with(Capabilities::CLOCK) };
         let always = if self.shares { always.with(Capabilities::SHARE) } else { always };
         match &self.cgroups {
             Some(cgroups) if cgroups.has_limits() => {
@@ -132,6 +137,7 @@ impl Agent {
                 let Push { offer, program } = *push;
                 return self.offered(way, session, now, Box::new(offer), &program);
             }
+            Owed::Clock(_) if self.gate.demands() => {}
             Owed::Clock(host_time_ms) => clock::set(host_time_ms),
             Owed::Stage(chunk) => return Ok(self.stage(session, &chunk)?),
             Owed::Attached(request, from) => {
@@ -217,6 +223,11 @@ impl Agent {
             clock_us: clock::now_us(),
         };
         Ok(self.identity.hello(way, greeting, about)?)
+    }
+
+    /// Takes signatures of those whom this file allows; `demanded` lets nothing begin without one.
+    pub fn take_signatures(&mut self, signers: &Path, demanded: bool) {
+        self.gate = Gate::open(&self.state, self.identity.key(), signers, demanded);
     }
 
     /// Has the agent close its channel when nothing waits, and come back on a timer.

@@ -3,6 +3,9 @@
 //! Called by `pull` with what `fetch` staged. [`verify`] is the only way to a [`VerifiedProgram`] or a
 //! [`VerifiedFile`], and `apply` starts and puts nothing else that came over the channel:
 //!
+//! Beside it stands the gate of signatures, [`signature`], through which a request has to pass before anything of it is
+//! fetched, and again before it starts: `signers` is who may sign, `sshsig` the form, `nonces` what was begun.
+//!
 //! ```compile_fail,E0451
 //! // Only this module can put one together.
 //! let forged = doorbell_agent::verify::VerifiedProgram { file: todo!(), name: todo!() };
@@ -13,6 +16,11 @@
 //!     let _ = doorbell_agent::apply::program::Prepared::new(run, Some(bytes));
 //! }
 //! ```
+
+pub mod nonces;
+pub mod signature;
+pub mod signers;
+pub mod sshsig;
 
 use crate::fetch::{Part, Purpose, Staged};
 use crate::journal::file::errno_of;

@@ -33,6 +33,7 @@ pub mod retrieve;
 pub mod ring;
 pub mod session;
 pub mod share;
+pub mod signed;
 pub mod signer;
 pub mod spool;
 pub mod store;

@@ -4,6 +4,7 @@
 //! where its words contradict each other: then the receipt says so, and nothing counts as done.
 
 mod contradiction;
+mod signature;
 
 use crate::output::{OutputKept, StreamKept};
 use crate::request::octal;
@@ -320,6 +321,7 @@ fn fill_refusal(receipt: &mut Receipt, link: &str, refusal: &Refusal) -> State {
             state,
             format!("the kernel took the change of link {link}, and the state read back is another one"),
         ),
+        Refusal::Signature(fault) => told(receipt, state, signature::text(fault)),
     }
 }
 

@@ -322,6 +322,7 @@ pub fn new_request(action: Action) -> NewRequest {
         on_disconnect: OnDisconnect::Keep,
         reason: None,
         ticket: None,
+        signature: None,
     }
 }
 

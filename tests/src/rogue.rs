@@ -78,5 +78,6 @@ pub fn offer(number: u8, script: &str) -> Offer {
         action: Action::Run(run),
         timeout_ms: None,
         idempotent: false,
+        signed: None,
     }
 }

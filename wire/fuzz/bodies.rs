@@ -512,7 +512,7 @@ fn offer(from: &mut Source<'_>) -> Offer {
     let len = from.place();
     let action = if len == 0 { run(from) } else { put(len) };
     let floor = u64::from(from.flag());
-    Offer { request, sequence: None, floor, action, timeout_ms: None, idempotent: false }
+    Offer { request, sequence: None, floor, action, timeout_ms: None, idempotent: false, signed: None }
 }
 
 fn run(from: &mut Source<'_>) -> Action {

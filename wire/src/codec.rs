@@ -28,12 +28,23 @@ pub fn encode<T: Serialize>(what: &'static str, body: &T) -> Result<Vec<u8>, Mal
 /// [`Malformed::Unreadable`] when it is not a `T` within its limits, [`Malformed::Leftover`] when bytes remain.
 /// A number may come in a longer form than it needs; all that binds bytes is computed from the value.
 pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, Malformed> {
+    match decode_part(what, bytes)? {
+        (body, []) => Ok(body),
+        (_, behind) => Err(Malformed::Leftover { what, count: behind.len() }),
+    }
+}
+
+/// Reads a body, and gives the bytes behind it.
+///
+/// # Errors
+/// [`Malformed::Unreadable`] as [`decode`].
+pub(crate) fn decode_part<'a, T: DeserializeOwned>(
+    what: &'static str,
+    bytes: &'a [u8],
+) -> Result<(T, &'a [u8]), Malformed> {
     let (body, used) =
         bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|error| unreadable(what, &error))?;
-    match bytes.len().checked_sub(used) {
-        Some(0) => Ok(body),
-        left => Err(Malformed::Leftover { what, count: left.unwrap_or(0) }),
-    }
+    Ok((body, bytes.get(used..).unwrap_or_default()))
 }
 
 /// The refusal in one line of bounded length: a constructor's own text where one refused, else the decoder's.

@@ -2,13 +2,16 @@
 //!
 //! Used by every other module and by both ends; trusts nothing that comes in. Decoding goes through the
 //! same constructors as everything else, so a value of one of these types is always a checked one.
-//! Ids of a fixed length are in `bytes`, texts in `names`, hardware addresses in `mac`.
+//! Ids of a fixed length are in `bytes`, texts in `names`, hardware addresses in `mac`, keys by their digest in
+//! `fingerprint`.
 
 mod bytes;
+mod fingerprint;
 mod mac;
 mod names;
 
 pub use bytes::{BootId, Digest, Generation, GuestId, Nonce, PublicKey, RequestId, SessionToken, Signature};
+pub use fingerprint::Fingerprint;
 pub use mac::MacAddress;
 pub use names::{GuestName, GuestPath, LinkName, ShortText};
 

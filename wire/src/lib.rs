@@ -20,6 +20,8 @@ pub mod frame;
 pub mod handshake;
 pub mod ids;
 pub mod limits;
+pub mod manifest;
+pub mod merkle;
 pub mod message;
 pub mod session;
 pub mod share;

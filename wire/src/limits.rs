@@ -72,6 +72,15 @@ pub const LINK_NAME_LEN_MAX: usize = 15;
 /// Links of one guest in an acknowledgement: more are cut and the cut is marked.
 pub const LINKS_MAX: usize = 256;
 
+/// Bytes of a signature in OpenSSH's form: room for any key that is taken, and for what such a file may hold beside it.
+pub const SIGNATURE_LEN_MAX: usize = 4096;
+/// Guests that one signature is for, at most.
+pub const SIGNED_GUESTS_MAX: u32 = 1 << 20;
+/// Steps of a guest's proof: those of the largest number of guests.
+pub const PROOF_LEN_MAX: usize = 20;
+/// Seconds that a guest's clock may be apart from the one by which a signature's times were chosen.
+pub const SIGNED_SKEW_S: u64 = 300;
+
 /// Milliseconds the agent waits for a connection before it tries another source port.
 pub const CONNECT_MS_MAX: u64 = 300;
 /// Milliseconds from accept to a proved session; bounds what a silent peer can hold.
@@ -113,6 +122,7 @@ pub const SHARE_SILENCE_MS: u64 = 90_000;
 
 const _: () = assert!(CHUNK_LEN_MAX < PAYLOAD_LEN_MAX, "a chunk and its head must fit a frame");
 const _: () = assert!(CHUNK_LEN_MAX as u64 * 2 <= BULK_WINDOW as u64, "the window must hold two chunks");
+const _: () = assert!(SIGNED_GUESTS_MAX == 1 << PROOF_LEN_MAX, "a proof must reach every guest");
 const _: () = assert!(RUN_BYTES_MAX < PAYLOAD_LEN_MAX, "a request must fit a frame");
 const _: () = assert!(HEARTBEAT_MS * 2 < SILENCE_MS_MAX, "one lost heartbeat must not end a session");
 const _: () = assert!(CONCURRENCY_MAX as usize + URGENT_MAX < HANDS_MAX, "a query must find a free hand");

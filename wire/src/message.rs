@@ -11,6 +11,7 @@ mod list;
 mod opening;
 pub mod outcome;
 mod request;
+mod signed;
 
 pub use bulk::{
     Attach, Attached, Chunk, Credit, Fetch, Input, InputCredit, InputEnd, Offsets, Output, Resize, Spooled,
@@ -19,6 +20,7 @@ pub use bulk::{
 pub use opening::{Capabilities, Claims, Greeting, Hello, Polls, Welcome};
 pub(crate) use request::SEQUENCE_MAX;
 pub use request::{Offer, Progress, Push, Stage};
+pub use signed::{Proof, Signed, SshSignature, Target, Terms};
 
 use crate::codec::{decode, encode};
 use crate::error::{Malformed, Reason};
@@ -27,13 +29,14 @@ use crate::ids::RequestId;
 use crate::limits::{CHUNK_LEN_MAX, PAYLOAD_LEN_MAX};
 use kind::{empty, messages};
 use outcome::Acknowledgement;
+use request::{decode_offer, decode_push, encode_offer, encode_push};
 
 messages! {
     FromHost {
         Ring = 0x07, "RING", 0, ();
         Greeting = 0x10, "GREETING", 64, (body);
         Welcome = 0x11, "WELCOME", 64, (body);
-        Offer = 0x12, "OFFER", PAYLOAD_LEN_MAX, (body);
+        Offer = 0x12, "OFFER", PAYLOAD_LEN_MAX, (offer);
         Nothing = 0x13, "NOTHING", 0, ();
         Chunk = 0x14, "CHUNK", CHUNK_LEN_MAX + 64, (body);
         OutputCredit = 0x15, "OUTPUT_CREDIT", 40, (body);
@@ -44,7 +47,7 @@ messages! {
         Input = 0x1a, "INPUT", CHUNK_LEN_MAX + 64, (body);
         InputEnd = 0x1b, "INPUT_END", 32, (body);
         Resize = 0x1c, "RESIZE", 32, (body);
-        Push = 0x1d, "PUSH", PAYLOAD_LEN_MAX, (body);
+        Push = 0x1d, "PUSH", PAYLOAD_LEN_MAX, (push);
         Clock = 0x1e, "CLOCK", 16, (body);
         HostBye = 0x1f, "HOST_BYE", 4, (body);
     }

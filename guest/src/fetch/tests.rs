@@ -55,7 +55,7 @@ fn payload(bytes: &[u8]) -> Payload {
 
 fn offer(action: Action, sequence: u64) -> Offer {
     let sequence = Some(sequence.try_into().unwrap());
-    Offer { request: REQUEST, sequence, floor: 0, action, timeout_ms: None, idempotent: false }
+    Offer { request: REQUEST, sequence, floor: 0, action, timeout_ms: None, idempotent: false, signed: None }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use super::Agent;
 use super::reboot::terms_of;
 use crate::apply::{Prepared, not_started, prepare, unsupported};
+use crate::clock;
 use crate::fetch::Staging;
 use crate::hand::Station;
 use crate::journal::file::errno_of;
@@ -14,7 +15,7 @@ use crate::supervise::{Order, start};
 use crate::verify::{Verified, verify};
 use doorbell_wire::error::SessionError;
 use doorbell_wire::ids::{RequestId, Sequence, Tick};
-use doorbell_wire::message::outcome::{Outcome, Refusal};
+use doorbell_wire::message::outcome::{Outcome, Refusal, SignatureFault};
 use doorbell_wire::message::{Chunk, Offer, Stage};
 use doorbell_wire::session::guest::Guest;
 
@@ -111,6 +112,12 @@ impl Agent {
                 return Ok(session);
             }
         };
+        let permit = self.hand(request).and_then(|hand| hand.permit.take());
+        let permitted = permit.ok_or(SignatureFault::Missing);
+        if let Err(fault) = permitted.and_then(|permit| self.gate.begin(permit, request, clock::wall_s())) {
+            self.end(request, Outcome::Refused(Refusal::Signature(fault)));
+            return Ok(session);
+        }
         let terms = terms_of(&offer.action);
         if let Some(hand) = self.hand(request) {
             hand.terms = terms;

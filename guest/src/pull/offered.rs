@@ -4,12 +4,14 @@
 
 use super::{Agent, Way};
 use crate::apply::query;
-use crate::decide::{Decision, decide};
+use crate::clock;
+use crate::decide::{Decision, decide, is_due};
 use crate::ended::Ended;
 use crate::hand::Hand;
-use doorbell_wire::ids::{RequestId, Tick};
+use crate::verify::signature::Permit;
+use doorbell_wire::ids::{RequestId, ShortText, Tick};
 use doorbell_wire::message::Offer;
-use doorbell_wire::message::outcome::{Outcome, Refusal};
+use doorbell_wire::message::outcome::{Outcome, Refusal, SignatureFault};
 use doorbell_wire::session::guest::Guest;
 use tracing::{debug, info};
 
@@ -44,7 +46,20 @@ impl Agent {
                 self.ended(request, query(&offer.action));
                 Ok(session)
             }
-            Decision::Begin(sequence) => Ok(self.fetch(session, now, offer, sequence, program)?),
+            Decision::Begin(sequence) => {
+                let is_due = is_due(&offer, self.journal.history());
+                match self.gate.judge(&offer, is_due, clock::wall_s()) {
+                    Ok(permit) => {
+                        self.permit(request, permit);
+                        Ok(self.fetch(session, now, offer, sequence, program)?)
+                    }
+                    Err(fault) => {
+                        let refusal = refusal(fault, session.version());
+                        self.end(request, Outcome::Refused(refusal));
+                        Ok(session)
+                    }
+                }
+            }
             Decision::Repeat(acknowledgement) => Ok(self.repeat(session, *acknowledgement)?),
             Decision::Interrupted => {
                 self.end_left_over(request);
@@ -58,6 +73,12 @@ impl Agent {
         }
     }
 
+    fn permit(&mut self, request: RequestId, permit: Permit) {
+        if let Some(hand) = self.hand(request) {
+            hand.permit = Some(permit);
+        }
+    }
+
     /// It is in hand by the other way, so the journal must not decide: it has the start and cannot have the end. Where
     /// that way has no session, it goes on by this one.
     fn offered_elsewhere(&mut self, way: Way, session: Guest, request: RequestId) -> Result<Guest, Ended> {
@@ -67,4 +88,14 @@ impl Agent {
         info!(%request, ?way, "in hand by another way, and goes on by this one");
         if has_started { Ok(session.apply(request)?) } else { Ok(session) }
     }
+}
+
+/// A manager of the version before knows no faults of signatures, and can offer no signature.
+fn refusal(fault: SignatureFault, version: u16) -> Refusal {
+    if version > 0 {
+        return Refusal::Signature(fault);
+    }
+    Refusal::Unsupported(ShortText::front(
+        "a request without a signature, which this guest demands; a newer manager hands signatures on",
+    ))
 }

@@ -7,6 +7,7 @@ use super::Agent;
 use super::finish::printed;
 use crate::apply::cgroup::Cgroups;
 use crate::clock;
+use crate::config::ALLOWED_SIGNERS;
 use crate::fetch::{self, Fetches};
 use crate::hand::{Hand, Station};
 use crate::identity::Identity;
@@ -15,8 +16,10 @@ use crate::journal::history::Entry;
 use crate::journal::record::Terms;
 use crate::state::StateDir;
 use crate::supervise::{Sight, Supervised, find, find_all};
+use crate::verify::signature::Gate;
 use doorbell_wire::ids::{BootId, RequestId, Sequence};
 use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome};
+use std::path::Path;
 use tracing::{info, warn};
 
 impl Agent {
@@ -26,10 +29,12 @@ impl Agent {
     pub fn resume(state: StateDir, identity: Identity, journal: Journal, cgroups: Option<Cgroups>) -> Self {
         let mut left = find_all(&state.run());
         let (fetches, hands, open, comes_back) = (Fetches::default(), Vec::new(), Vec::new(), Vec::new());
+        let gate = Gate::open(&state, identity.key(), Path::new(ALLOWED_SIGNERS), false);
         let mut agent = Self {
             state,
             identity,
             journal,
+            gate,
             cgroups,
             fetches,
             hands,

@@ -1,5 +1,7 @@
 //! The gate: what passes it is what was named, and nothing is left of what does not.
 
+pub(crate) mod keys;
+
 use super::*;
 use crate::fetch::tests::Guest;
 use doorbell_wire::message::action::{Action, Executable, Form, Program, Run, RunParts};

@@ -14,6 +14,7 @@ pub mod program;
 pub mod receipt;
 pub mod request;
 pub mod retention;
+pub mod signature;
 pub mod trace;
 
 /// Where the daemon's socket is when nothing says otherwise.

@@ -2,6 +2,7 @@
 
 pub use crate::program::Source;
 use crate::receipt::{LinkState, Receipt};
+pub use crate::signature::Signature;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -42,6 +43,9 @@ pub struct NewRequest {
     /// The ticket it belongs to; at most 256 bytes. The header `doorbell-ticket` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<String>,
+    /// A signature over what is to be done, which the guest judges; the manager hands it on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
 }
 
 /// What is to be done.
@@ -276,6 +280,9 @@ pub struct Request {
     pub on_disconnect: OnDisconnect,
     /// Whether a cancel was asked for.
     pub cancel_asked: bool,
+    /// The signature that its guest judges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
     /// What it waits for before it can be offered, where that is not its guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,

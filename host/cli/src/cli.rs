@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::{audit, backup, doctor, gc, guest, link, manual, pull, push, request, run, trace, watch};
+use crate::{audit, backup, doctor, gc, guest, link, manual, pull, push, request, run, sign, trace, watch};
 use clap::{Parser, Subcommand};
 use doorbell_client::Client;
 use doorbell_client::api::{SOCKET_DEFAULT, SOCKET_ENV};
@@ -36,6 +36,8 @@ enum Command {
     Guest(guest::GuestCommand),
     /// Run a program in a guest, with its output live and its exit status as our own
     Run(run::RunArgs),
+    /// Sign a request, so that its guest knows whose it is, whoever carries it there
+    Sign(sign::SignArgs),
     /// Put a file or a directory into a guest
     Push(push::PushArgs),
     /// Read a file or a directory of a guest
@@ -73,6 +75,7 @@ impl Cli {
         match self.command {
             Command::Guest(command) => guest::run(&context, command).await,
             Command::Run(args) => run::run(&context, args).await,
+            Command::Sign(args) => sign::run(&context, args).await,
             Command::Push(args) => push::run(&context, args).await,
             Command::Pull(args) => pull::run(&context, args).await,
             Command::Link(args) => link::run(&context, args).await,

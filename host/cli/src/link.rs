@@ -89,6 +89,7 @@ async fn switch(context: &Context, guest: &str, action: Action, args: SwitchArgs
         on_disconnect: OnDisconnect::Keep,
         reason: None,
         ticket: None,
+        signature: None,
     };
     let request = context.client.submit(guest, new).await?;
     let ended = to_the_end(context, &request, false).await?;

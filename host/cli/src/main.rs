@@ -29,6 +29,7 @@ mod pull;
 mod push;
 mod request;
 mod run;
+mod sign;
 mod size;
 mod table;
 mod terminal;

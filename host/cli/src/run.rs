@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::feed::{self, Feed};
 use crate::follow::{Offsets, Wanted, attend};
 use crate::outcome::{outcome, say_what_is_amiss};
+use crate::sign::Bundle;
 use crate::text::word;
 use crate::{duration, keys, size, terminal, upload};
 use clap::{Args, ValueEnum};
@@ -16,7 +17,7 @@ use doorbell_client::api::guest::Presence;
 use doorbell_client::api::request::{
     self as api, Action, Input, Limits, NewRequest, OnDisconnect, Reboot, Request, Run, Variable,
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(Args, Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct RunArgs {
     /// Upload this file and run it; what stands behind `--` are its arguments
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
+    #[command(flatten)]
+    signed: Signed,
     #[command(flatten)]
     elsewhere: Elsewhere,
     #[command(flatten)]
@@ -40,9 +43,40 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     reboots: Reboots,
     /// What to run in the guest
-    #[arg(last = true, required_unless_present_any = ["program", "from"], value_names = ["COMMAND", "ARGS"], num_args = 1..)]
+    #[arg(last = true, required_unless_present_any = ["program", "from", "signed"], value_names = ["COMMAND", "ARGS"], num_args = 1..)]
     command: Vec<String>,
 }
+
+/// What was signed before
+#[derive(Args, Debug)]
+struct Signed {
+    /// Send what `doorbell sign` put into this file; with --program the program or file that it names goes along
+    #[arg(long, value_name = "FILE", conflicts_with_all = SIGNED_ALREADY)]
+    signed: Option<PathBuf>,
+    /// Its signature, where `ssh-keygen -Y sign` made that of a manifest
+    #[arg(long, value_name = "FILE", requires = "signed")]
+    signature: Option<PathBuf>,
+}
+
+/// What a signature says already.
+const SIGNED_ALREADY: [&str; 16] = [
+    "command",
+    "from",
+    "user",
+    "env",
+    "cwd",
+    "timeout",
+    "memory",
+    "processes",
+    "cpu",
+    "output_max",
+    "reboot",
+    "reboot_on",
+    "confirm_within",
+    "stdin",
+    "pty",
+    "idempotent",
+];
 
 /// A program that lives elsewhere
 #[derive(Args, Debug)]
@@ -61,57 +95,57 @@ struct Elsewhere {
 
 /// As whom, where and with what
 #[derive(Args, Debug)]
-struct How {
+pub(crate) struct How {
     /// Run it as this user of the guest, by name or number; as root when not given
     #[arg(long, value_name = "USER")]
-    user: Option<String>,
+    pub(crate) user: Option<String>,
     /// Set a variable of its environment; can be given many times
     #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
-    env: Vec<Variable>,
+    pub(crate) env: Vec<Variable>,
     /// The directory of the guest to start in, an absolute path
     #[arg(long, value_name = "DIR")]
-    cwd: Option<String>,
+    pub(crate) cwd: Option<String>,
 }
 
 /// How much it may take, with all it starts
 #[derive(Args, Debug)]
-struct Most {
+pub(crate) struct Most {
     /// End it after this time, counted from its start: 30s, 10m, 1h30m
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
-    timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     /// Memory it may have at once: 64M, 2G
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
-    memory: Option<u64>,
+    pub(crate) memory: Option<u64>,
     /// Processes and threads it may have at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    processes: Option<u32>,
+    pub(crate) processes: Option<u32>,
     /// Hundredths of one processor's time it may use: 50, 200
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..))]
-    cpu: Option<u32>,
+    pub(crate) cpu: Option<u32>,
     /// Output bytes that are kept of each stream: 64M when not given, at most 16G
     #[arg(long, value_name = "SIZE", value_parser = output_max)]
-    output_max: Option<u64>,
+    pub(crate) output_max: Option<u64>,
 }
 
 /// What of the guest goes down for it
 #[derive(Args, Debug)]
-struct Reboots {
+pub(crate) struct Reboots {
     /// Reboot the guest once it has exited with 0; done is what has seen another run of the guest's kernel
-    #[arg(long, conflicts_with_all = ["reboot_on", "stdin", "pty"])]
+    #[arg(long, conflicts_with = "reboot_on")]
     reboot: bool,
     /// Whenever it exits with this status, reboot the guest and start it again, with DOORBELL_STEP one higher: 194
-    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u8).range(1..), conflicts_with_all = ["stdin", "pty"])]
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u8).range(1..))]
     reboot_on: Option<u8>,
     /// Steps in all; the last one asks for a reboot in vain
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..), default_value_t = 5, requires = "reboot_on")]
     steps: u8,
     /// Close it as unconfirmed when the guest has been away for this time since it started: an hour when not given
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
-    confirm_within: Option<Duration>,
+    pub(crate) confirm_within: Option<Duration>,
 }
 
 impl Reboots {
-    fn reboot(&self) -> Option<Reboot> {
+    pub(crate) fn reboot(&self) -> Option<Reboot> {
         let on_status = |status| Reboot::OnStatus { status, steps_max: self.steps };
         self.reboot.then_some(Reboot::AfterSuccess).or_else(|| self.reboot_on.map(on_status))
     }
@@ -122,10 +156,10 @@ impl Reboots {
 #[group(multiple = false)]
 struct Source {
     /// Send our standard input to it, to its end
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["reboot", "reboot_on"])]
     stdin: bool,
     /// Give it a terminal, and our own one to it: Ctrl-C goes to the program
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["reboot", "reboot_on"])]
     pty: bool,
 }
 
@@ -159,6 +193,15 @@ struct Order {
 enum WhenAlone {
     Keep,
     Kill,
+}
+
+impl WhenAlone {
+    const fn wanted(self) -> OnDisconnect {
+        match self {
+            Self::Keep => OnDisconnect::Keep,
+            Self::Kill => OnDisconnect::Kill,
+        }
+    }
 }
 
 pub(crate) async fn run(context: &Context, args: RunArgs) -> Result<Exit, Failure> {
@@ -239,7 +282,23 @@ async fn leave(context: &Context, request: &Request) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// A request as it was signed, and when and why it is sent.
+async fn signed_request(context: &Context, path: &Path, args: RunArgs) -> Result<NewRequest, Failure> {
+    let bundle = Bundle::open(path, args.signed.signature.as_deref())?;
+    if let Some(program) = &args.program {
+        upload::upload(context, program).await?;
+    }
+    let order = args.order;
+    let new = bundle.request(context, &args.guest).await?;
+    let (id, urgent) = (order.id, order.urgent);
+    let (expires_in_ms, on_disconnect) = (order.expires.map(duration::ms), order.on_disconnect.wanted());
+    Ok(NewRequest { id, urgent, expires_in_ms, on_disconnect, ..new })
+}
+
 async fn new_request(context: &Context, args: RunArgs) -> Result<NewRequest, Failure> {
+    if let Some(path) = args.signed.signed.clone() {
+        return signed_request(context, &path, args).await;
+    }
     let mut words = args.command.into_iter();
     let from = args.elsewhere.wanted();
     let (command, program) = match &args.program {
@@ -278,12 +337,10 @@ async fn new_request(context: &Context, args: RunArgs) -> Result<NewRequest, Fai
         expires_in_ms: order.expires.map(duration::ms),
         idempotent: order.idempotent,
         urgent: order.urgent,
-        on_disconnect: match order.on_disconnect {
-            WhenAlone::Keep => OnDisconnect::Keep,
-            WhenAlone::Kill => OnDisconnect::Kill,
-        },
+        on_disconnect: order.on_disconnect.wanted(),
         reason: None,
         ticket: None,
+        signature: None,
     })
 }
 

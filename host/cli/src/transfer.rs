@@ -84,6 +84,7 @@ impl Order {
             on_disconnect,
             reason: None,
             ticket: None,
+            signature: None,
         }
     }
 }

@@ -23,6 +23,7 @@
 //!     on_disconnect: OnDisconnect::Keep,
 //!     reason: Some("a look around".into()),
 //!     ticket: None,
+//!     signature: None,
 //! };
 //! let request = client.guest("web-3").submit(new).await?;
 //! let mut output = std::pin::pin!(client.output(&request.id, Stream::Stdout, 0, true));
@@ -54,6 +55,7 @@ mod outage;
 mod output;
 mod program;
 mod request;
+pub mod sign;
 mod trace;
 mod upload;
 

@@ -223,6 +223,7 @@ mod tests {
             on_disconnect: OnDisconnect::Keep,
             reason: None,
             ticket: None,
+            signature: None,
         };
         let accepted =
             within("the answer", place.client().guest("web-3").submit(new)).await.expect("accepted");

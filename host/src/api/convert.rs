@@ -55,6 +55,7 @@ pub(crate) async fn request(
         confirm_within_ms: new.confirm_within_ms,
         source,
         awaits_program,
+        signed: new.signature.map(crate::signed::read).transpose()?,
     })
 }
 

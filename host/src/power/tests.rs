@@ -56,6 +56,7 @@ impl Bench {
             on_disconnect: OnDisconnect::Keep,
             reason: None,
             ticket: None,
+            signed: None,
             confirm_within_ms: None,
             source: None,
             awaits_program: false,

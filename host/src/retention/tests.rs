@@ -265,6 +265,7 @@ fn plain() -> AcceptRequest {
         awaits_program: false,
         reason: None,
         ticket: None,
+        signed: None,
         confirm_within_ms: None,
     }
 }

@@ -152,6 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
             action: query.action.clone(),
             timeout_ms: None,
             idempotent: true,
+            signed: None,
         };
         self.hands.insert(offer.request, Hand::Query(query));
         let session = session.offer(offer)?;

@@ -538,6 +538,7 @@ fn run(executable: &Value, input: &str) -> AcceptRequest {
         on_disconnect: OnDisconnect::Keep,
         reason: None,
         ticket: None,
+        signed: None,
         confirm_within_ms: None,
         source: None,
         awaits_program: false,

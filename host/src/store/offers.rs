@@ -77,9 +77,8 @@ fn next_offer(work: &mut Work<'_>, guest: GuestId, pull: &Pull) -> Result<NextOf
     let mut moved = settle(work, guest, pull)?;
     let mut hands = Hands::count(work.conn, guest, &pull.in_hand, known.concurrency)?;
     while let Some(row) = hands.lowest(work.conn, guest)? {
-        if matches!(row.action, Action::RunReboot(_)) && !can_reboot(&known) {
+        if let Some(what) = beyond(&row, &known) {
             let why = Closing { happening: Happening::Unsupported, event: "request-refused", by: "manager" };
-            let what = "the guest's agent cannot reboot for a request: it is of a version before that";
             moved.push(close(work, row, &why, what)?);
             continue;
         }
@@ -107,6 +106,7 @@ fn next_offer(work: &mut Work<'_>, guest: GuestId, pull: &Pull) -> Result<NextOf
             action: at_step(row.action.clone(), row.step),
             timeout_ms: row.timeout_ms,
             idempotent: row.idempotent,
+            signed: row.signed.clone().map(Box::new),
         };
         moved.push(row);
         let more = hands.lowest(work.conn, guest)?.is_some();
@@ -115,9 +115,19 @@ fn next_offer(work: &mut Work<'_>, guest: GuestId, pull: &Pull) -> Result<NextOf
     Ok(NextOffer { offer: None, more: false, floor: floor(work.conn, guest)?, moved })
 }
 
-fn can_reboot(guest: &GuestRow) -> bool {
-    let can = |agent: &AgentInfo| agent.capabilities.iter().any(|capability| capability == "reboot");
-    guest.agent.as_ref().is_some_and(can)
+/// What of a request is beyond its guest's agent.
+fn beyond(row: &RequestRow, guest: &GuestRow) -> Option<&'static str> {
+    let can = |what: &str| {
+        let has = |agent: &AgentInfo| agent.capabilities.iter().any(|capability| capability == what);
+        guest.agent.as_ref().is_some_and(has)
+    };
+    if matches!(row.action, Action::RunReboot(_)) && !can("reboot") {
+        return Some("the guest's agent cannot reboot for a request: it is of a version before that");
+    }
+    if row.signed.is_some() && !can("signed") {
+        return Some("the guest's agent checks no signatures: it is of a version before that");
+    }
+    None
 }
 
 fn at_step(action: Action, step: u8) -> Action {

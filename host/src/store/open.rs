@@ -170,6 +170,7 @@ fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     match form {
         0 => take_form(conn, SCHEMA),
         3 => take_form(conn, FROM_3),
+        4 => take_form(conn, FROM_4),
         _ => check_form(form),
     }
 }
@@ -220,11 +221,13 @@ pub(super) const RESTORING: &str = "restoring";
 /// Nobody else writes; this bounds the wait for our own reader's locks.
 const BUSY: Duration = Duration::from_secs(5);
 /// The form of the data base that this code reads and writes.
-const FORM: usize = 4;
+const FORM: usize = 5;
+const FROM_4: &str = "ALTER TABLE requests ADD COLUMN signed TEXT CHECK (json_valid(signed));";
 const SCHEMA: &str = include_str!("schema.sql");
 /// What the form before has not.
 const FROM_3: &str = "
     ALTER TABLE requests ADD COLUMN ticket TEXT;
+    ALTER TABLE requests ADD COLUMN signed TEXT CHECK (json_valid(signed));
     ALTER TABLE audit ADD COLUMN reason TEXT;
     ALTER TABLE audit ADD COLUMN ticket TEXT;
     CREATE TABLE audit_signed (

@@ -112,7 +112,7 @@ pub(super) fn many(
         "SELECT r.id, g.name, r.guest, r.sequence, r.action, r.state, r.asked_by, r.reason, r.accepted_at_ms,
          r.expires_in_ms, r.expires_at_ms, r.timeout_ms, r.idempotent, r.cancel_asked, r.offers, r.starts,
          c.receipt, r.urgent, r.on_disconnect, r.step, r.confirm_within_ms, r.stdout_base, r.stderr_base,
-         r.output_removed_at_ms, r.source, r.awaits_program, r.ticket
+         r.output_removed_at_ms, r.source, r.awaits_program, r.ticket, r.signed
          FROM requests r JOIN guests g ON g.id = r.guest LEFT JOIN receipts c ON c.request = r.id
          WHERE {condition}"
     );
@@ -162,6 +162,7 @@ pub(super) fn accept(
         cancel_asked: false,
         source: new.source,
         awaits_program: new.awaits_program,
+        signed: new.signed,
         offers: 0,
         starts: 0,
         step: 1,
@@ -173,8 +174,9 @@ pub(super) fn accept(
     };
     insert(work.conn, &row)?;
     let urgent = if row.urgent { ", urgent" } else { "" };
+    let signed = if row.signed.is_some() { ", signed" } else { "" };
     let from = row.source.as_ref().map(told_source).unwrap_or_default();
-    let detail = format!("sequence {}: {}{from}{urgent}", row.sequence, summary(&row.action));
+    let detail = format!("sequence {}: {}{from}{urgent}{signed}", row.sequence, summary(&row.action));
     put(work.conn, id, &Stamp::host(Station::Accepted, at_us))?;
     work.when_durable(id, Station::Durable);
     work.cause = Cause { reason: row.reason.clone(), ticket: row.ticket.clone() };
@@ -188,6 +190,7 @@ fn repeated(known: RequestRow, guest: GuestId, new: &AcceptRequest) -> Result<Re
         && known.timeout_ms == new.timeout_ms
         && known.expires_in_ms == new.expires_in_ms
         && known.idempotent == new.idempotent
+        && known.signed == new.signed
         && known.urgent == new.urgent
         && known.on_disconnect == new.on_disconnect
         && known.confirm_within_ms == new.confirm_within_ms.unwrap_or(CONFIRM_WITHIN_MS)
@@ -203,13 +206,13 @@ fn repeated(known: RequestRow, guest: GuestId, new: &AcceptRequest) -> Result<Re
 }
 
 fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
-    let action = serde_json::to_string(&row.action)
-        .map_err(|error| StoreError::internal("write the action", error))?;
+    let unwritten = |error| StoreError::internal("write the action", error);
+    let action = serde_json::to_string(&row.action).map_err(unwritten)?;
     conn.prepare_cached(
         "INSERT INTO requests (id, guest, sequence, action, timeout_ms, expires_in_ms, expires_at_ms, idempotent,
          reason, asked_by, accepted_at_ms, urgent, on_disconnect, confirm_within_ms, payload, source,
-         awaits_program, ticket, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, 'queued')",
+         awaits_program, ticket, signed, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, 'queued')",
     )?
     .execute(params![
         row.id.as_bytes(),
@@ -229,7 +232,8 @@ fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
         row.action.payload().as_ref().map(|payload| payload.digest.as_bytes()),
         row.source.as_ref().map(written).transpose()?,
         row.awaits_program,
-        row.ticket.as_ref().map(ShortText::as_str)
+        row.ticket.as_ref().map(ShortText::as_str),
+        row.signed.as_ref().map(serde_json::to_string).transpose().map_err(unwritten)?
     ])?;
     Ok(())
 }
@@ -306,7 +310,7 @@ fn read_request(row: &Row<'_>) -> Result<RequestRow, StoreError> {
     let text = |error| StoreError::damaged("request", error);
     let action: Action = serde_json::from_str(&row.get::<_, String>(4)?).map_err(text)?;
     let state = row.get::<_, String>(5)?;
-    let receipt: Option<String> = row.get(16)?;
+    let (receipt, signed): (Option<String>, Option<String>) = (row.get(16)?, row.get(27)?);
     let source = row.get::<_, Option<String>>(24)?.map(|text| read(&text)).transpose()?;
     let shown = shown(&action).ok_or_else(|| StoreError::damaged("request", "a query"))?;
     Ok(RequestRow {
@@ -334,6 +338,7 @@ fn read_request(row: &Row<'_>) -> Result<RequestRow, StoreError> {
         cancel_asked: row.get(13)?,
         source,
         awaits_program: row.get(25)?,
+        signed: signed.map(|text| serde_json::from_str(&text)).transpose().map_err(text)?,
         offers: row.get(14)?,
         starts: row.get(15)?,
         step: row.get(19)?,

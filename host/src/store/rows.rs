@@ -3,12 +3,13 @@
 //! Read by sessions, API and events. Nothing in here reaches the data base by itself.
 
 use crate::request::{Admission, reboot};
+use crate::signed::shown as shown_signature;
 use doorbell_api::guest::{AgentInfo, CopyMet, Trigger};
 use doorbell_api::receipt::Receipt;
 use doorbell_api::request::{self as api, OnDisconnect, State};
 use doorbell_wire::ids::{GuestCid, GuestId, GuestName, PublicKey, RequestId, Sequence, ShortText};
 use doorbell_wire::message::action::Action;
-use doorbell_wire::message::{Offer, Offsets};
+use doorbell_wire::message::{Offer, Offsets, Signed};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -168,6 +169,8 @@ pub struct AcceptRequest {
     pub source: Option<api::Source>,
     /// Whether the program has to be fetched from there first.
     pub awaits_program: bool,
+    /// The signature it is offered with.
+    pub signed: Option<Signed>,
 }
 
 /// A request.
@@ -213,6 +216,8 @@ pub struct RequestRow {
     pub source: Option<api::Source>,
     /// Whether the program has to be fetched from there first.
     pub awaits_program: bool,
+    /// The signature it is offered with.
+    pub signed: Option<Signed>,
     /// How often it was offered.
     pub offers: u32,
     /// How often its start was reported.
@@ -248,6 +253,7 @@ impl RequestRow {
             urgent: self.urgent,
             on_disconnect: self.on_disconnect,
             cancel_asked: self.cancel_asked,
+            signature: self.signed.as_ref().map(shown_signature),
             waits_for: None,
             offers: self.offers,
             reboot: reboot(&self.action),

@@ -1,4 +1,4 @@
--- The manager's data base, form 4. Times are milliseconds since the Unix epoch, ids are raw bytes.
+-- The manager's data base, form 5. Times are milliseconds since the Unix epoch, ids are raw bytes.
 -- Every constraint that a row must hold stands here as well as in the code: a data base that was
 -- edited by hand fails at the edit and not at a guest.
 
@@ -82,6 +82,8 @@ CREATE TABLE requests (
     -- Where the program lives when that is elsewhere (JSON), and whether it has to be fetched from there first.
     source          TEXT CHECK (json_valid(source)),
     awaits_program  INTEGER NOT NULL DEFAULT 0 CHECK (awaits_program IN (0, 1)),
+    -- The signature that it is offered with (JSON): handed on as it came.
+    signed          TEXT CHECK (json_valid(signed)),
     asked_by        TEXT NOT NULL,
     accepted_at_ms  INTEGER NOT NULL,
     state           TEXT NOT NULL CHECK (state IN (

@@ -142,6 +142,7 @@ fn plain() -> AcceptRequest {
         on_disconnect: OnDisconnect::Keep,
         reason: None,
         ticket: None,
+        signed: None,
         confirm_within_ms: None,
         source: None,
         awaits_program: false,

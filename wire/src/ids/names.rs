@@ -80,6 +80,20 @@ text_id! {
     ShortText, "text", "at most 256 bytes without control characters",
     |text| text.len() <= TEXT_LEN_MAX && !text.chars().any(char::is_control)
 }
+impl ShortText {
+    /// The front of a text, as far as it is short; what controls a terminal is left out.
+    #[must_use]
+    pub fn front(text: &str) -> Self {
+        let mut front = String::new();
+        for sign in text.chars().filter(|sign| !sign.is_control()) {
+            if front.len().saturating_add(sign.len_utf8()) > TEXT_LEN_MAX {
+                break;
+            }
+            front.push(sign);
+        }
+        Self(front)
+    }
+}
 text_id! {
     /// An absolute path in the guest.
     GuestPath, "path", "an absolute path of at most 4095 bytes without NUL",

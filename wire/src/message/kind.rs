@@ -70,16 +70,24 @@ macro_rules! messages {
         }
     };
     (@pattern $direction:ident, $kind:ident, ()) => { $direction::$kind };
-    (@pattern $direction:ident, $kind:ident, (body)) => { $direction::$kind(_) };
+    (@pattern $direction:ident, $kind:ident, ($body:ident)) => { $direction::$kind(_) };
     (@bind $direction:ident, $kind:ident, (), $body:ident) => { $direction::$kind };
-    (@bind $direction:ident, $kind:ident, (body), $body:ident) => { $direction::$kind($body) };
+    (@bind $direction:ident, $kind:ident, ($form:ident), $body:ident) => { $direction::$kind($body) };
     (@encode $name:literal, (), $body:ident) => { Vec::new() };
     (@encode $name:literal, (body), $body:ident) => { encode($name, $body)? };
+    (@encode $name:literal, (offer), $body:ident) => { encode_offer($name, $body)? };
+    (@encode $name:literal, (push), $body:ident) => { encode_push($name, $body)? };
     (@decode $direction:ident, $kind:ident, $name:literal, (), $bytes:expr) => {
         empty($name, $bytes).map(|()| $direction::$kind)
     };
     (@decode $direction:ident, $kind:ident, $name:literal, (body), $bytes:expr) => {
         decode($name, $bytes).map($direction::$kind)
+    };
+    (@decode $direction:ident, $kind:ident, $name:literal, (offer), $bytes:expr) => {
+        decode_offer($name, $bytes).map($direction::$kind)
+    };
+    (@decode $direction:ident, $kind:ident, $name:literal, (push), $bytes:expr) => {
+        decode_push($name, $bytes).map($direction::$kind)
     };
 }
 pub(super) use messages;

@@ -96,6 +96,8 @@ impl Capabilities {
     pub const CLOCK: Self = Self(1 << 8);
     /// Looks into a shared directory when it is rung.
     pub const SHARE: Self = Self(1 << 9);
+    /// Checks the signature of a request.
+    pub const SIGNED: Self = Self(1 << 11);
 
     /// The names of the known bits, for people.
     pub const NAMES: &'static [(Self, &'static str)] = &[
@@ -109,6 +111,7 @@ impl Capabilities {
         (Self::REBOOT, "reboot"),
         (Self::CLOCK, "clock"),
         (Self::SHARE, "share"),
+        (Self::SIGNED, "signed"),
     ];
 
     /// The set without what a session of this version does not have.

@@ -5,9 +5,11 @@
 
 mod evidence;
 mod ran;
+mod signature;
 
 pub use evidence::{Evidence, FileEvidence, FileKind, LinkChange, LinkState, Links, Rebooted};
 pub use ran::{OutputTotals, Ran, StreamTotal, Usage};
+pub use signature::SignatureFault;
 
 use crate::ids::{Digest, InvalidId, RequestId, ShortText};
 use serde::{Deserialize, Serialize};
@@ -135,6 +137,8 @@ pub enum Refusal {
     LinkRefused(i32),
     /// The kernel took the change and the state read back is another one.
     NotInEffect,
+    /// Its signature is not good here, or it has none where one is demanded; since version 1.
+    Signature(SignatureFault),
 }
 
 /// Why a program did not arrive.

@@ -3,12 +3,16 @@
 //! Offers come from the manager's store, stations from the agent; both halves of a session read them.
 
 use super::action::Action;
+use super::signed::Signed;
+use crate::codec::{decode, decode_part, encode};
+use crate::error::Malformed;
 use crate::ids::{InvalidId, RequestId, Sequence};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// One request.
+/// One request. What is written of it by itself is what version 0 has; a signature stands behind that.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Plain", into = "Plain")]
 pub struct Offer {
     /// Its name.
     pub request: RequestId,
@@ -16,7 +20,6 @@ pub struct Offer {
     pub sequence: Option<Sequence>,
     /// Every sequence below this one is settled at the manager and will not be offered again. It is not above
     /// the request's own; 0 and 1 settle none.
-    #[serde(deserialize_with = "sequence_or_zero")]
     pub floor: u64,
     /// What is to be done.
     pub action: Action,
@@ -24,6 +27,68 @@ pub struct Offer {
     pub timeout_ms: Option<u64>,
     /// Whether an interrupted start may be started again.
     pub idempotent: bool,
+    /// The signature that it carries, if it does; since version 1.
+    pub signed: Option<Box<Signed>>,
+}
+
+/// An offer without a signature.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Plain {
+    request: RequestId,
+    sequence: Option<Sequence>,
+    #[serde(deserialize_with = "sequence_or_zero")]
+    floor: u64,
+    action: Action,
+    timeout_ms: Option<u64>,
+    idempotent: bool,
+}
+
+impl From<Plain> for Offer {
+    fn from(Plain { request, sequence, floor, action, timeout_ms, idempotent }: Plain) -> Self {
+        Self { request, sequence, floor, action, timeout_ms, idempotent, signed: None }
+    }
+}
+
+impl From<Offer> for Plain {
+    fn from(Offer { request, sequence, floor, action, timeout_ms, idempotent, signed: _ }: Offer) -> Self {
+        Self { request, sequence, floor, action, timeout_ms, idempotent }
+    }
+}
+
+/// The body of OFFER: the offer, and its signature where it has one.
+pub(super) fn encode_offer(what: &'static str, offer: &Offer) -> Result<Vec<u8>, Malformed> {
+    let mut bytes = encode(what, offer)?;
+    if let Some(signed) = &offer.signed {
+        bytes.extend(encode(what, signed)?);
+    }
+    Ok(bytes)
+}
+
+/// The body of PUSH: the push, and its offer's signature where that has one.
+pub(super) fn encode_push(what: &'static str, push: &Push) -> Result<Vec<u8>, Malformed> {
+    let mut bytes = encode(what, push)?;
+    if let Some(signed) = &push.offer.signed {
+        bytes.extend(encode(what, signed)?);
+    }
+    Ok(bytes)
+}
+
+/// The same, read.
+pub(super) fn decode_push(what: &'static str, bytes: &[u8]) -> Result<Box<Push>, Malformed> {
+    let (mut push, behind) = decode_part::<Push>(what, bytes)?;
+    if !behind.is_empty() {
+        push.offer.signed = Some(decode(what, behind)?);
+    }
+    Ok(Box::new(push))
+}
+
+/// The body of OFFER, read.
+pub(super) fn decode_offer(what: &'static str, bytes: &[u8]) -> Result<Box<Offer>, Malformed> {
+    let (mut offer, behind) = decode_part::<Offer>(what, bytes)?;
+    if !behind.is_empty() {
+        offer.signed = Some(decode(what, behind)?);
+    }
+    Ok(Box::new(offer))
 }
 
 /// An offer that nobody pulled for, with the program where that is small; since version 1.

@@ -5,8 +5,8 @@
 use super::Message;
 use doorbell_wire::error::Reason;
 use doorbell_wire::ids::{
-    BootId, Digest, Generation, GuestPath, LinkName, MacAddress, Nonce, PublicKey, RequestId, Sequence,
-    SessionToken, ShortText, Signature,
+    BootId, Digest, Fingerprint, Generation, GuestPath, LinkName, MacAddress, Nonce, PublicKey, RequestId,
+    Sequence, SessionToken, ShortText, Signature,
 };
 use doorbell_wire::message::action::{
     Action, Command, Executable, Form, Get, Input, Limits, LinkSelector, LinkSet, Mode, Payload, Program,
@@ -14,12 +14,13 @@ use doorbell_wire::message::action::{
 };
 use doorbell_wire::message::outcome::{
     Acknowledgement, Evidence, FileEvidence, FileKind, LinkChange, LinkState, Links, NotReceived, NotStarted,
-    NotVerified, Outcome, OutputTotals, Ran, Rebooted, Refusal, Signal, StartFault, StreamTotal, Usage,
+    NotVerified, Outcome, OutputTotals, Ran, Rebooted, Refusal, Signal, SignatureFault, StartFault,
+    StreamTotal, Usage,
 };
 use doorbell_wire::message::{
     self, Attach, Attached, Capabilities, Chunk, Claims, Credit, Fetch, FromGuest, FromHost, Greeting, Hello,
-    InputCredit, InputEnd, Offer, Offsets, Output, Polls, Progress, Push, Resize, Spooled, Stage, Stream,
-    Welcome,
+    InputCredit, InputEnd, Offer, Offsets, Output, Polls, Progress, Proof, Push, Resize, Signed, Spooled,
+    SshSignature, Stage, Stream, Target, Terms, Welcome,
 };
 use std::num::NonZeroU8;
 
@@ -50,6 +51,7 @@ vectors! {
             action: Action::LinkList,
             timeout_ms: None,
             idempotent: false,
+            signed: None,
         })),
         FromHost::Nothing => "nothing": FromHost::Nothing,
         FromHost::Chunk(_) => "chunk": FromHost::Chunk(Chunk { request: request(), offset: 300, bytes: b"#!/bin/sh\n".to_vec() }),
@@ -198,6 +200,43 @@ vectors! {
         Refusal::AmbiguousLink(_) => "refused_ambiguous_link": Refusal::AmbiguousLink(2),
         Refusal::LinkRefused(_) => "refused_link_refused": Refusal::LinkRefused(-1),
         Refusal::NotInEffect => "refused_not_in_effect": Refusal::NotInEffect,
+        Refusal::Signature(_) => "signature_missing": Refusal::Signature(SignatureFault::Missing),
+    }
+}
+
+vectors! {
+    /// Every way a signature is not good.
+    signature_faults: SignatureFault {
+        SignatureFault::Missing => "signature_missing": SignatureFault::Missing,
+        SignatureFault::Unreadable(_) => "signature_unreadable": SignatureFault::Unreadable(text("no")),
+        SignatureFault::OtherNamespace(_) => "signature_other_namespace":
+            SignatureFault::OtherNamespace(text("git")),
+        SignatureFault::Altered => "signature_altered": SignatureFault::Altered,
+        SignatureFault::Signers(_) => "signature_signers": SignatureFault::Signers(text("no")),
+        SignatureFault::UnknownKey(_) => "signature_unknown_key": SignatureFault::UnknownKey(fingerprint()),
+        SignatureFault::KeyOutOfTime(_) => "signature_key_out_of_time":
+            SignatureFault::KeyOutOfTime(fingerprint()),
+        SignatureFault::KeyForOthers(_) => "signature_key_for_others":
+            SignatureFault::KeyForOthers(fingerprint()),
+        SignatureFault::OtherGuest => "signature_other_guest": SignatureFault::OtherGuest,
+        SignatureFault::TooEarly { .. } => "signature_too_early":
+            SignatureFault::TooEarly { not_before_s: 1_800_000_000, now_s: 1_795_000_000 },
+        SignatureFault::Expired { .. } => "signature_expired":
+            SignatureFault::Expired { expires_s: 1_795_000_000, now_s: 1_800_000_000 },
+        SignatureFault::NoClock(_) => "signature_no_clock": SignatureFault::NoClock(5),
+        SignatureFault::Replayed(_) => "signature_replayed":
+            SignatureFault::Replayed(RequestId::new([0x53; 16])),
+        SignatureFault::Unrecorded(_) => "signature_unrecorded": SignatureFault::Unrecorded(28),
+        SignatureFault::NotSignable(_) => "signature_not_signable": SignatureFault::NotSignable(text("no")),
+    }
+}
+
+vectors! {
+    /// Every way to name the guests of a signature.
+    targets: Target {
+        Target::Guest(_) => "offer_signed": Target::Guest(fingerprint()),
+        Target::Guests { .. } => "offer_signed_for_many":
+            Target::Guests { root: Digest::new([0x60; 32]), count: 3 },
     }
 }
 
@@ -278,6 +317,12 @@ pub fn all() -> Vec<(&'static str, Message)> {
     all.extend(streams().into_iter().map(|(name, stream)| (name, printed(stream))));
     all.extend(outcomes().into_iter().map(|(name, how)| (name, outcome(how))));
     all.extend(refusals().into_iter().map(|(name, why)| (name, outcome(Outcome::Refused(why)))));
+    let why_not = |fault| outcome(Outcome::Refused(Refusal::Signature(fault)));
+    all.extend(signature_faults().into_iter().map(|(name, fault)| (name, why_not(fault))));
+    all.extend(targets().into_iter().map(|(name, target)| (name, Message::Host(signed_offer(target)))));
+    let mut signed_push = push();
+    signed_push.offer.signed = Some(Box::new(signed(Target::Guest(fingerprint()))));
+    all.push(("push_signed", Message::Host(FromHost::Push(Box::new(signed_push)))));
     all.extend(not_received().into_iter().map(|(name, why)| (name, outcome(Outcome::NotReceived(why)))));
     all.extend(faults().into_iter().map(|(name, fault)| (name, outcome(not_started(fault)))));
     let proved = |evidence| Message::Guest(acknowledge(Outcome::Succeeded, evidence));
@@ -297,6 +342,24 @@ pub fn push() -> Push {
     let program = Program::new(Digest::new([0x44; 32]), 10, text("fix.sh")).unwrap();
     let offer = offer(Action::Run(run(Executable::Program(program))));
     Push { offer, program: b"#!/bin/sh\n".to_vec() }
+}
+
+pub fn fingerprint() -> Fingerprint {
+    Fingerprint::new(Digest::new([0x66; 32]))
+}
+
+/// What one looks like: nobody reads it on the way.
+pub fn signed(target: Target) -> Signed {
+    let path = if let Target::Guests { .. } = target { vec![Digest::new([0x61; 32])] } else { Vec::new() };
+    let nonce = Nonce::new([0x6e; 32]);
+    let terms = Terms { target, not_before_s: Some(1_795_000_000), expires_s: 1_800_000_000, nonce };
+    let proof = Proof { index: if path.is_empty() { 0 } else { 2 }, path };
+    Signed { terms, proof, signature: SshSignature::try_from(b"SSHSIG-and-so-on".to_vec()).unwrap() }
+}
+
+fn signed_offer(target: Target) -> FromHost {
+    let get = Action::Get(Get { path: "/etc/fstab".parse().unwrap() });
+    FromHost::Offer(Box::new(Offer { signed: Some(Box::new(signed(target))), ..offer(get) }))
 }
 
 fn number(number: u8) -> NonZeroU8 {
@@ -352,6 +415,7 @@ pub fn offer(action: Action) -> Offer {
         action,
         timeout_ms: Some(60_000),
         idempotent: true,
+        signed: None,
     }
 }
 

@@ -198,6 +198,7 @@ fn offer(stored: &Stored, floor: u64) -> Offer {
         action: Action::Run(Run::try_from(parts).unwrap()),
         timeout_ms: None,
         idempotent: false,
+        signed: None,
     }
 }
 

@@ -14,7 +14,7 @@ use doorbell_wire::limits::{CHUNK_LEN_MAX, HANDS_MAX, HEARTBEAT_MS, OUTPUT_LEN_M
 use doorbell_wire::message::action::Action;
 use doorbell_wire::message::{
     Attach, Attached, Capabilities, Chunk, Fetch, FromGuest, FromHost, Greeting, Hello, Offer, Offsets,
-    Output, Polls, Progress, Push, Stage, Stream,
+    Output, Polls, Progress, Push, Stage, Stream, Target,
 };
 use doorbell_wire::session::guest::{Guest, Owed as GuestOwed};
 use doorbell_wire::session::host::{Host, Owed as HostOwed};
@@ -394,6 +394,23 @@ fn a_kind_of_a_later_version_is_refused() {
     let host = of_version_0();
     let error = host.receive(START, FromGuest::Polls(Polls { every_ms: 1 })).unwrap_err();
     assert_eq!(error.reason(), Some(Reason::MISBEHAVED), "{error}");
+}
+
+#[test]
+fn a_signature_is_of_version_1() {
+    let signed = || Offer {
+        signed: Some(Box::new(samples::signed(Target::Guest(samples::fingerprint())))),
+        ..samples::offer(Action::LinkList)
+    };
+    let earlier = Greeting { version_max: 0, ..samples::greeting() };
+    let greeted = Guest::connected(START).receive(START, FromHost::Greeting(earlier)).unwrap();
+    let guest = drained(drained(greeted).introduce(samples::hello()).unwrap());
+    let guest = drained(host_says(guest, FromHost::Welcome(samples::welcome())).pull().unwrap());
+    let error = guest.receive(START, FromHost::Offer(Box::new(signed()))).unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::MISBEHAVED), "{error}");
+    let host = guest_says(of_version_0(), FromGuest::Pull);
+    assert!(host.offer(signed()).is_err());
+    assert!(walk::asked().offer(signed()).is_ok());
 }
 
 #[test]

@@ -493,7 +493,7 @@ fn largest_from_host() -> Vec<FromHost> {
     let bare = |action| {
         let sequence = Some(Sequence::try_from(i64::MAX as u64).unwrap());
         let (floor, timeout_ms, idempotent) = (i64::MAX as u64, Some(u64::MAX), true);
-        Offer { request, sequence, floor, action, timeout_ms, idempotent }
+        Offer { request, sequence, floor, action, timeout_ms, idempotent, signed: None }
     };
     let offer = |action| FromHost::Offer(Box::new(bare(action)));
     let len = usize::try_from(PUSH_LEN_MAX).unwrap();

@@ -11,7 +11,15 @@ use std::process::Command;
 
 fn offer(number: u8) -> Offer {
     let (request, sequence) = (request(number), Some(sequence(number)));
-    Offer { request, sequence, floor: 1, action: Action::LinkList, timeout_ms: None, idempotent: false }
+    Offer {
+        request,
+        sequence,
+        floor: 1,
+        action: Action::LinkList,
+        timeout_ms: None,
+        idempotent: false,
+        signed: None,
+    }
 }
 
 /// Whether a request that is offered now would begin.

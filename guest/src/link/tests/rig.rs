@@ -133,7 +133,15 @@ fn request() -> RequestId {
 
 pub(crate) fn offer(number: u8, action: Action) -> (Offer, Vec<u8>) {
     let sequence = Some(u64::from(number).try_into().unwrap());
-    let offer = Offer { request: request(), sequence, floor: 1, action, timeout_ms: None, idempotent: false };
+    let offer = Offer {
+        request: request(),
+        sequence,
+        floor: 1,
+        action,
+        timeout_ms: None,
+        idempotent: false,
+        signed: None,
+    };
     (offer, Vec::new())
 }
 

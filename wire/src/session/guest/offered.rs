@@ -4,7 +4,7 @@
 //! the request itself, and a program that is not the offer's.
 
 use super::state::{At, Hand, State};
-use super::{Guest, Owed};
+use super::{EARLIER_VERSION, Guest, Owed};
 use crate::error::{Misbehaved, SessionError};
 use crate::limits::{HANDS_MAX, PUSH_LEN_MAX};
 use crate::message::{Offer, Push, SEQUENCE_MAX};
@@ -35,6 +35,9 @@ impl Guest {
 
     fn hold(&mut self, offer: &Offer) -> Result<(), SessionError> {
         let request = offer.request;
+        if offer.signed.is_some() && self.version == 0 {
+            return Err(Misbehaved::Unexpected { frame: "OFFER", state: EARLIER_VERSION }.into());
+        }
         if self.hand(request).is_some() {
             return Err(Misbehaved::OfferedTwice.into());
         }

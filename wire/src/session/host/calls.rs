@@ -46,7 +46,7 @@ impl Host {
     pub fn offer(mut self, offer: Offer) -> Result<Self, SessionError> {
         let State::Asked = self.state else { return Err(self.misuse("offer")) };
         self.free_hand(offer.request).map_err(|_| self.misuse("offer"))?;
-        if !offer.floor_is_valid() {
+        if !offer.floor_is_valid() || (offer.signed.is_some() && self.version == 0) {
             return Err(self.misuse("offer"));
         }
         let len = offer.action.payload().map_or(0, |payload| payload.len);
