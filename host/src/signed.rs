@@ -53,3 +53,47 @@ pub fn shown(signed: &Signed) -> Signature {
         armored: signature.to_armor(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbell_wire::ids::{Fingerprint, Nonce};
+
+    fn signed(target: Target, path: Vec<Digest>) -> Signed {
+        let terms = Terms { target, not_before_s: Some(5), expires_s: 9, nonce: Nonce::new([3; 32]) };
+        let index = u32::from(!path.is_empty());
+        let signature = SshSignature::try_from(b"SSHSIG and so on".to_vec()).unwrap();
+        Signed { terms, proof: Proof { index, path }, signature }
+    }
+
+    #[test]
+    fn a_signature_comes_back_as_it_was_taken() {
+        let root = Digest::new([1; 32]);
+        let alone = signed(Target::Guest(Fingerprint::new(root)), Vec::new());
+        let many = signed(Target::Guests { root, count: 2 }, vec![Digest::new([2; 32])]);
+        for signed in [alone, many] {
+            assert_eq!(read(shown(&signed)).unwrap(), signed);
+            let text = serde_json::to_string(&signed).unwrap();
+            assert_eq!(serde_json::from_str::<Signed>(&text).unwrap(), signed, "in the data base");
+        }
+    }
+
+    #[test]
+    fn what_is_no_signature_is_refused_by_its_form() {
+        let good = shown(&signed(Target::Guest(Fingerprint::new(Digest::new([1; 32]))), Vec::new()));
+        let long = api::Proof { index: 0, path: vec!["11".repeat(32); 21] };
+        let wrong = [
+            Signature { armored: String::new(), ..good.clone() },
+            Signature {
+                armored: "-----BEGIN SSH SIGNATURE-----\n?\n-----END SSH SIGNATURE-----".into(),
+                ..good.clone()
+            },
+            Signature { nonce: "11".into(), ..good.clone() },
+            Signature { proof: Some(long), ..good.clone() },
+            Signature { target: api::Target::Guest { fingerprint: "SHA256:short".into() }, ..good },
+        ];
+        for wrong in wrong {
+            assert!(read(wrong.clone()).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -139,11 +139,14 @@ impl Yard {
         let (out, text) = (out.to_str().unwrap(), text.to_str().unwrap());
         let program = self.lab.place.file("fix.sh", b"#!/bin/sh\necho \"fixed $1\"\n");
         let program = program.to_str().unwrap();
-        let words = ["sign", "--guest", GUEST, "--manifest", text, "--out", out, "--program", program, "--", "it"];
+        let words =
+            ["sign", "--guest", GUEST, "--manifest", text, "--out", out, "--program", program, "--", "it"];
         let _ = self.doorbell().run(&words).expect(0);
         let key = self.key.to_str().unwrap();
         keygen(&self.lab.place, &["-q", "-Y", "sign", "-n", "doorbell-request", "-f", key, text]);
-        self.doorbell().run(&["run", GUEST, "--signed", out]).refused(2, &["was not signed yet", "--signature"]);
+        self.doorbell()
+            .run(&["run", GUEST, "--signed", out])
+            .refused(2, &["was not signed yet", "--signature"]);
         let signature = format!("{text}.sig");
         let words = ["run", GUEST, "--signed", out, "--signature", &signature, "--program", program];
         assert_eq!(self.doorbell().run(&words).expect(0).stdout, "fixed it\n");

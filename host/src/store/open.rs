@@ -222,9 +222,10 @@ pub(super) const RESTORING: &str = "restoring";
 const BUSY: Duration = Duration::from_secs(5);
 /// The form of the data base that this code reads and writes.
 const FORM: usize = 5;
-const FROM_4: &str = "ALTER TABLE requests ADD COLUMN signed TEXT CHECK (json_valid(signed));";
 const SCHEMA: &str = include_str!("schema.sql");
-/// What the form before has not.
+/// What form 4 has not.
+const FROM_4: &str = "ALTER TABLE requests ADD COLUMN signed TEXT CHECK (json_valid(signed));";
+/// What form 3 has not.
 const FROM_3: &str = "
     ALTER TABLE requests ADD COLUMN ticket TEXT;
     ALTER TABLE requests ADD COLUMN signed TEXT CHECK (json_valid(signed));

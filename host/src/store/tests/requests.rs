@@ -2,9 +2,26 @@
 
 use super::*;
 use crate::request::Admission;
-use doorbell_wire::message::Stage;
+use doorbell_wire::ids::{Digest, Fingerprint, Nonce};
+use doorbell_wire::message::{Proof, Signed, SshSignature, Stage, Target, Terms};
 
 const ID: RequestId = RequestId::new([0xab; 16]);
+
+fn signed() -> Signed {
+    let target = Target::Guest(Fingerprint::new(Digest::new([1; 32])));
+    let terms = Terms { target, not_before_s: None, expires_s: 9, nonce: Nonce::new([3; 32]) };
+    let signature = SshSignature::try_from(b"SSHSIG and so on".to_vec()).unwrap();
+    Signed { terms, proof: Proof::default(), signature }
+}
+
+#[tokio::test]
+async fn a_signature_is_offered_as_it_came_and_to_an_agent_that_checks_it_only() {
+    let bench = Bench::new().await;
+    let refused = bench.accept(AcceptRequest { signed: Some(signed()), ..plain() }).await.id;
+    assert!(bench.next().await.offer.is_none());
+    let detail = bench.store.request(refused).await.unwrap().receipt.unwrap().detail.unwrap();
+    assert!(detail.contains("checks no signatures"), "{detail}");
+}
 
 fn named() -> AcceptRequest {
     AcceptRequest { id: Some(ID), reason: Some("CVE".parse().unwrap()), ..plain() }
@@ -32,6 +49,7 @@ async fn another_content_under_the_same_id_is_refused() {
         AcceptRequest { timeout_ms: Some(1), ..named() },
         AcceptRequest { expires_in_ms: Some(1), ..named() },
         AcceptRequest { idempotent: true, ..named() },
+        AcceptRequest { signed: Some(signed()), ..named() },
         AcceptRequest { reason: None, ..named() },
     ];
     for other in others {

@@ -131,7 +131,7 @@ async fn a_trail_of_the_form_before_is_taken_over_whole() {
     let before = bench.store.audit_records(0, 100).await.unwrap();
     let bench = bench.by_hand(
         "ALTER TABLE requests DROP COLUMN ticket; ALTER TABLE audit DROP COLUMN reason;
-         ALTER TABLE audit DROP COLUMN ticket; DROP TABLE audit_signed; PRAGMA user_version = 3;",
+         ALTER TABLE audit DROP COLUMN ticket; DROP TABLE audit_signed; ALTER TABLE requests DROP COLUMN signed; PRAGMA user_version = 3;",
     );
     assert_eq!(bench.store.audit_records(0, 100).await.unwrap(), before);
     let ticket = Some("OPS-7".parse().unwrap());
