@@ -37,7 +37,6 @@ use doorbell_wire::message::outcome::Outcome;
 use doorbell_wire::message::{Capabilities, Greeting, Hello, Input, Polls, Progress, Push, Stage};
 use doorbell_wire::session::guest::{Guest, Owed};
 use nix::poll::PollFd;
-use std::path::Path;
 use tracing::{info, warn};
 
 /// The agent but for its connection.
@@ -223,11 +222,6 @@ impl Agent {
             clock_us: clock::now_us(),
         };
         Ok(self.identity.hello(way, greeting, about)?)
-    }
-
-    /// Takes signatures of those whom this file allows; `demanded` lets nothing begin without one.
-    pub fn take_signatures(&mut self, signers: &Path, demanded: bool) {
-        self.gate = Gate::open(&self.state, self.identity.key(), signers, demanded);
     }
 
     /// Has the agent close its channel when nothing waits, and come back on a timer.

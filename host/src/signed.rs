@@ -19,11 +19,11 @@ pub fn read(asked: Signature) -> Result<Signed, InvalidId> {
         api::Target::Guests { root, count } => Target::Guests { root: root.parse()?, count },
     };
     let terms = Terms { target, not_before_s, expires_s, nonce: nonce.parse()? };
-    let proof = proof.map(proof_of).transpose()?.unwrap_or_default();
+    let proof = proof.as_ref().map(proof_of).transpose()?.unwrap_or_default();
     Ok(Signed { terms, proof, signature: SshSignature::from_armor(&armored)? })
 }
 
-fn proof_of(asked: api::Proof) -> Result<Proof, InvalidId> {
+fn proof_of(asked: &api::Proof) -> Result<Proof, InvalidId> {
     if asked.path.len() > PROOF_LEN_MAX {
         let got = format!("{} steps", asked.path.len());
         return Err(InvalidId { what: "proof", got, expected: "at most 20 steps" });

@@ -8,14 +8,20 @@ use crate::clock;
 use crate::decide::{Decision, decide, is_due};
 use crate::ended::Ended;
 use crate::hand::Hand;
-use crate::verify::signature::Permit;
+use crate::verify::signature::{Gate, Permit};
 use doorbell_wire::ids::{RequestId, ShortText, Tick};
 use doorbell_wire::message::Offer;
 use doorbell_wire::message::outcome::{Outcome, Refusal, SignatureFault};
 use doorbell_wire::session::guest::Guest;
+use std::path::Path;
 use tracing::{debug, info};
 
 impl Agent {
+    /// Takes signatures of those whom this file allows; `demanded` lets nothing begin without one.
+    pub fn take_signatures(&mut self, signers: &Path, demanded: bool) {
+        self.gate = Gate::open(&self.state, self.identity.key(), signers, demanded);
+    }
+
     pub(super) fn offered(
         &mut self,
         way: Way,

@@ -11,6 +11,7 @@ pub mod event;
 pub mod guest;
 pub mod info;
 pub mod program;
+pub mod query;
 pub mod receipt;
 pub mod request;
 pub mod retention;
