@@ -31,7 +31,7 @@ fn text(action: &Action) -> String {
 }
 
 fn parts() -> RunParts {
-    samples::run(samples::program()).into()
+    RunParts { input: Input::None, ..samples::run(samples::program()).into() }
 }
 
 fn run(change: impl FnOnce(&mut RunParts)) -> Action {
@@ -90,7 +90,7 @@ nonce: 6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e6e
 fn changes() -> BTreeMap<&'static str, String> {
     let step = |reboot, step| {
         Action::RunReboot(RunReboot {
-            run: samples::run(samples::program()),
+            run: Run::try_from(parts()).unwrap(),
             reboot,
             step: NonZeroU8::new(step).unwrap(),
         })
@@ -122,8 +122,8 @@ fn changes() -> BTreeMap<&'static str, String> {
         ("no variable", text(&run(|parts| parts.env = Vec::new()))),
         ("a variable", text(&run(|parts| parts.env = vec![("LANG".into(), "D".into())]))),
         ("its name", text(&run(|parts| parts.env = vec![("LANG ".into(), "C".into())]))),
-        ("directory", text(&run(|parts| parts.cwd = Some("/tmp".parse().unwrap())))),
-        ("user", text(&run(|parts| parts.user = Some("nobody".parse().unwrap())))),
+        ("directory", text(&run(|parts| parts.cwd = Some("/srv".parse().unwrap())))),
+        ("user", text(&run(|parts| parts.user = Some("www".parse().unwrap())))),
         ("user none", text(&run(|parts| parts.user = Some("none".parse().unwrap())))),
         ("memory", text(&run(|parts| parts.limits.memory_max = Some(1)))),
         ("processes", text(&run(|parts| parts.limits.processes_max = Some(1)))),

@@ -133,5 +133,6 @@ fn offer() -> Offer {
         action,
         timeout_ms: None,
         idempotent: false,
+        signed: None,
     }
 }
