@@ -169,7 +169,7 @@ fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     let form = form_of(conn)?;
     match form {
         0 => take_form(conn, SCHEMA),
-        3 => take_form(conn, FROM_3),
+        3 => take_form(conn, &[FROM_3, FROM_4].concat()),
         4 => take_form(conn, FROM_4),
         _ => check_form(form),
     }
@@ -228,7 +228,6 @@ const FROM_4: &str = "ALTER TABLE requests ADD COLUMN signed TEXT CHECK (json_va
 /// What form 3 has not.
 const FROM_3: &str = "
     ALTER TABLE requests ADD COLUMN ticket TEXT;
-    ALTER TABLE requests ADD COLUMN signed TEXT CHECK (json_valid(signed));
     ALTER TABLE audit ADD COLUMN reason TEXT;
     ALTER TABLE audit ADD COLUMN ticket TEXT;
     CREATE TABLE audit_signed (

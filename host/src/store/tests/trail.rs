@@ -126,16 +126,18 @@ async fn a_cause_is_kept_in_every_record_that_it_leads_to_and_in_no_other() {
 }
 
 #[tokio::test]
-async fn a_trail_of_the_form_before_is_taken_over_whole() {
-    let (bench, _) = closed_one().await;
-    let before = bench.store.audit_records(0, 100).await.unwrap();
-    let bench = bench.by_hand(
-        "ALTER TABLE requests DROP COLUMN ticket; ALTER TABLE audit DROP COLUMN reason;
-         ALTER TABLE audit DROP COLUMN ticket; DROP TABLE audit_signed; ALTER TABLE requests DROP COLUMN signed; PRAGMA user_version = 3;",
-    );
-    assert_eq!(bench.store.audit_records(0, 100).await.unwrap(), before);
-    let ticket = Some("OPS-7".parse().unwrap());
-    bench.accept(AcceptRequest { ticket, ..plain() }).await;
-    let check = bench.store.audit_check().await.unwrap();
-    assert_eq!((check.intact, check.records), (true, before.len() as u64 + 1));
+async fn a_trail_of_each_form_before_is_taken_over_whole() {
+    let to_form_4 = "ALTER TABLE requests DROP COLUMN signed; PRAGMA user_version = 4;";
+    let to_form_3 = "ALTER TABLE requests DROP COLUMN ticket; ALTER TABLE audit DROP COLUMN reason;
+         ALTER TABLE audit DROP COLUMN ticket; DROP TABLE audit_signed; PRAGMA user_version = 3;";
+    for back in [to_form_4.to_owned(), format!("{to_form_4} {to_form_3}")] {
+        let (bench, _) = closed_one().await;
+        let before = bench.store.audit_records(0, 100).await.unwrap();
+        let bench = bench.by_hand(&back);
+        assert_eq!(bench.store.audit_records(0, 100).await.unwrap(), before);
+        let ticket = Some("OPS-7".parse().unwrap());
+        bench.accept(AcceptRequest { ticket, ..plain() }).await;
+        let check = bench.store.audit_check().await.unwrap();
+        assert_eq!((check.intact, check.records), (true, before.len() as u64 + 1));
+    }
 }
