@@ -6,6 +6,7 @@
 
 mod time;
 
+use super::sshsig::is_taken;
 use base64ct::{Base64, Encoding as _};
 use doorbell_wire::ids::Fingerprint;
 use doorbell_wire::message::outcome::SignatureFault;
@@ -138,9 +139,14 @@ fn line_of(line: &str) -> Result<Option<Line>, &'static str> {
         Some(key) => (Options::default(), key),
         None => {
             let (options, rest) = rest.split_at(end_of_options(rest));
-            (self::options(options)?, key(rest).ok_or("it has no key of a kind that is known here")?)
+            (self::options(options)?, key(rest).ok_or("it has no key behind its options")?)
         }
     };
+    if !is_taken(&key) {
+        return Err(
+            "its key is of another kind than ssh-ed25519, ecdsa-sha2-nistp256 and their sk- variants",
+        );
+    }
     Ok(Some(Line { principals, key, options }))
 }
 

@@ -64,6 +64,9 @@ impl<'a> SshSig<'a> {
         };
         let signature = parts.string()?;
         parts.end()?;
+        if !is_taken(key) {
+            return Err(Unreadable::Key);
+        }
         Ok(Self { key, namespace, reserved, hash, signature })
     }
 
@@ -101,6 +104,12 @@ impl<'a> SshSig<'a> {
         }
         Pair::read(self.key, self.signature)?.fit(&signed)
     }
+}
+
+/// Whether a public key, whole, is of a kind whose signatures are taken here.
+#[must_use]
+pub fn is_taken(key: &[u8]) -> bool {
+    Parts(key).string().is_ok_and(|kind| KINDS.contains(&kind))
 }
 
 /// A key and a signature of the same kind.
@@ -241,6 +250,8 @@ const ED25519: &[u8] = b"ssh-ed25519";
 const ECDSA: &[u8] = b"ecdsa-sha2-nistp256";
 const SK_ED25519: &[u8] = b"sk-ssh-ed25519@openssh.com";
 const SK_ECDSA: &[u8] = b"sk-ecdsa-sha2-nistp256@openssh.com";
+/// RSA is none of them: it costs too much of the agent's size for keys that need not be made any more.
+const KINDS: [&[u8]; 4] = [ED25519, ECDSA, SK_ED25519, SK_ECDSA];
 const CURVE: &[u8] = b"nistp256";
 /// The flag of a hardware key that somebody was there.
 const TOUCHED: u8 = 1;

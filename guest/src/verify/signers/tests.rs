@@ -108,6 +108,14 @@ fn a_certificate_authority_and_a_time_of_no_zone_let_nobody_in() {
 }
 
 #[test]
+fn a_key_of_another_kind_is_told_where_the_file_is_read() {
+    let rsa = include_str!("../vectors/rsa.pub");
+    let signers = Signers::read(format!("ann {rsa}").as_bytes());
+    let [(1, why)] = signers.refused[..] else { panic!("{:?}", signers.refused) };
+    assert!(why.contains("another kind than ssh-ed25519"), "{why}");
+}
+
+#[test]
 fn a_file_that_others_can_write_lets_nobody_in() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("allowed_signers");
