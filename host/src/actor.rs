@@ -1,10 +1,12 @@
 //! Who decided something, as the audit trail and the receipts name it.
 //!
-//! Made by the API from peer credentials and by the sessions from a proved key; trusts its maker.
+//! Made by the API from peer credentials, tokens and certificates, and by the sessions from a proved key; trusts its maker.
 
+use crate::access::{Label, TenantName};
 use doorbell_wire::ids::GuestName;
 use nix::unistd::{Uid, User};
 use std::fmt;
+use std::net::IpAddr;
 
 /// Who decided something.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,6 +25,21 @@ pub enum Actor {
         /// The user's name, where the host knows one.
         name: Option<String>,
     },
+    /// Somebody by a token or a certificate.
+    Principal {
+        /// `token` or `certificate`.
+        by: &'static str,
+        /// Its public id, its name, and its tenant's where it has one.
+        id: String,
+        /// See above.
+        name: Label,
+        /// See above.
+        tenant: Option<TenantName>,
+        /// The address it called from; none on this host's socket.
+        from: Option<IpAddr>,
+    },
+    /// Somebody who called from this address and was not recognised.
+    Stranger(IpAddr),
     /// A guest, by its key.
     Guest(GuestName),
     /// The manager itself.
@@ -49,6 +66,12 @@ impl fmt::Display for Actor {
         match self {
             Self::Uid { uid, name } => f.write_str(&user(*uid, name.as_deref())),
             Self::Spool { uid, name } => write!(f, "{} by spool", user(*uid, name.as_deref())),
+            Self::Principal { by, id, name, tenant, from } => {
+                write!(f, "{by} {name} ({id})")?;
+                tenant.as_ref().map_or(Ok(()), |tenant| write!(f, " of tenant {tenant}"))?;
+                from.map_or(Ok(()), |from| write!(f, " from {from}"))
+            }
+            Self::Stranger(from) => write!(f, "unknown from {from}"),
             Self::Guest(name) => write!(f, "guest {name}"),
             Self::Manager => f.write_str("manager"),
         }
@@ -71,6 +94,11 @@ mod tests {
         assert_eq!(Actor::Uid { uid: 1000, name: None }.to_string(), "uid 1000");
         let ci = Actor::Spool { uid: 1000, name: Some("ci".into()) };
         assert_eq!(ci.to_string(), "uid 1000 (ci) by spool");
+        let (ci, acme) = ("ci".parse().unwrap(), "acme".parse().unwrap());
+        let from = Some("192.0.2.7".parse().unwrap());
+        let token = Actor::Principal { by: "token", id: "01".repeat(8), name: ci, tenant: Some(acme), from };
+        assert_eq!(token.to_string(), "token ci (0101010101010101) of tenant acme from 192.0.2.7");
+        assert_eq!(Actor::Stranger("::1".parse().unwrap()).to_string(), "unknown from ::1");
         assert_eq!(Actor::Guest("web-3".parse().unwrap()).to_string(), "guest web-3");
         assert_eq!(Actor::Manager.to_string(), "manager");
     }

@@ -5,13 +5,21 @@
 
 mod fetch;
 mod keep;
+mod remote;
 
 pub use fetch::Fetch;
 pub use keep::{Age, Size};
+pub use remote::{NotSafe, Remote};
 
 use doorbell_api::SOCKET_DEFAULT;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+
+/// What a busy client needs: an upload of a gibibyte is about a thousand calls.
+const CALLS_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).unwrap();
+const CALLS_BURST: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 
 /// Where the manager keeps its state when nothing says otherwise.
 pub const STATE_DIR_DEFAULT: &str = "/var/lib/doorbell";
@@ -28,6 +36,18 @@ pub struct Config {
     pub vsock: VsockMode,
     /// The group that may use the API beside the manager's own user; only that user where absent.
     pub api_gid: Option<u32>,
+    /// Where the API is served over TLS as well, with certificate and key; nowhere where absent.
+    pub listen: Option<SocketAddr>,
+    /// See above.
+    pub tls_cert: Option<PathBuf>,
+    /// See above.
+    pub tls_key: Option<PathBuf>,
+    /// The authority of clients' certificates; none are asked for where absent.
+    pub client_ca: Option<PathBuf>,
+    /// How many calls a second one token, certificate or member of the group may make, and how many at once.
+    pub calls_per_second: NonZeroU32,
+    /// See above.
+    pub calls_burst: NonZeroU32,
     /// The spool directory: files that are put there become requests; none where absent.
     pub spool_dir: Option<PathBuf>,
     /// Whether whoever changes something has to say why.
@@ -91,6 +111,12 @@ impl Default for Config {
             socket: SOCKET_DEFAULT.into(),
             vsock: VsockMode::default(),
             api_gid: None,
+            listen: None,
+            tls_cert: None,
+            tls_key: None,
+            client_ca: None,
+            calls_per_second: CALLS_PER_SECOND,
+            calls_burst: CALLS_BURST,
             spool_dir: None,
             require_reason: false,
             keep_requests_for: Age::days(90),

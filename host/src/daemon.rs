@@ -22,6 +22,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>, ready: impl FnO
     // The state directory first: another daemon that has it is told before any socket is touched.
     let manager = Manager::open(config, String::new())?;
     let api_socket = api::socket::bind(&manager.config)?;
+    let tls = api::tls::bind(manager.config.remote()?.as_ref()).await?;
     let vsock = listen::vsock::bind(&manager.config)?;
     let manager = Arc::new(Manager { vsock: vsock.describe(), ..manager });
     manager.take_up().await?;
@@ -44,6 +45,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>, ready: impl FnO
     tasks.spawn(listen::vsock::serve(Arc::clone(&manager), vsock, stopped.clone()));
     tasks.spawn(listen::hybrid::serve(Arc::clone(&manager), stopped.clone()));
     tasks.spawn(share::serve(Arc::clone(&manager), stopped.clone()));
+    tasks.spawn(api::tls::serve(Arc::clone(&manager), tls, stopped.clone()));
     tasks.spawn(api::serve(Arc::clone(&manager), api_socket, stopped));
     manager.doors.refresh();
     ready();

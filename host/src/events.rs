@@ -3,6 +3,7 @@
 //! Called by sessions, the API and the expiry timer after a change is on disk; read by `watch`, `wait` and
 //! `output --follow`. Carries no authority: a reader that misses events reads the store.
 
+use crate::access::TenantName;
 use crate::store::RequestRow;
 use crate::time::unix_ms;
 use doorbell_api::event::{Change, Event};
@@ -16,21 +17,42 @@ use tokio::sync::{broadcast, watch};
 /// The sending side; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Events {
-    changes: broadcast::Sender<Event>,
+    changes: broadcast::Sender<Owned>,
+    owners: Arc<Mutex<HashMap<GuestName, TenantName>>>,
     outputs: Arc<Mutex<HashMap<RequestId, watch::Sender<()>>>>,
+}
+
+/// An event, and who owned its guest when it happened.
+#[derive(Clone, Debug)]
+pub struct Owned {
+    /// The owner.
+    pub owner: Option<TenantName>,
+    /// What happened.
+    pub event: Event,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { changes: broadcast::channel(BACKLOG).0, outputs: Arc::default() }
+        Self { changes: broadcast::channel(BACKLOG).0, owners: Arc::default(), outputs: Arc::default() }
     }
 }
 
 impl Events {
     /// Tells of a change of a guest.
     pub fn tell(&self, guest: &GuestName, change: Change) {
+        let owner = self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(guest).cloned();
+        let event = Event { at_ms: unix_ms(), guest: guest.to_string(), change };
         // An error means that nobody watches.
-        let _ = self.changes.send(Event { at_ms: unix_ms(), guest: guest.to_string(), change });
+        let _ = self.changes.send(Owned { owner, event });
+    }
+
+    /// Says who owns a guest from here on: told before its first event, and when that changes.
+    pub fn owned_by(&self, guest: &GuestName, owner: Option<TenantName>) {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        match owner {
+            Some(owner) => owners.insert(guest.clone(), owner),
+            None => owners.remove(guest),
+        };
     }
 
     /// Tells that a guest came or went.
@@ -56,7 +78,7 @@ impl Events {
 
     /// Every change from now on.
     #[must_use]
-    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Owned> {
         self.changes.subscribe()
     }
 

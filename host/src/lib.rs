@@ -4,6 +4,7 @@
 //! over the API socket.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod actor;
 pub mod api;
 pub mod backup;

@@ -13,6 +13,7 @@ use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +32,18 @@ struct Arguments {
     /// The API's Unix socket [default: /run/doorbell/doorbelld.sock].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Serve the API over TLS at this address too; needs a certificate and its key.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// The certificate for that, PEM; taken anew when the file changes.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// The authority of clients that are known by their certificates, PEM.
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
     /// Whether to listen on AF_VSOCK [default: auto].
     #[arg(long, value_enum, value_name = "WHEN")]
     vsock: Option<VsockMode>,
@@ -113,6 +126,18 @@ fn configure(arguments: &Arguments) -> anyhow::Result<Config> {
     if let Some(vsock) = arguments.vsock {
         config.vsock = vsock;
     }
+    config.listen = arguments.listen.or(config.listen);
+    for (given, kept) in [
+        (&arguments.tls_cert, &mut config.tls_cert),
+        (&arguments.tls_key, &mut config.tls_key),
+        (&arguments.client_ca, &mut config.client_ca),
+    ] {
+        if given.is_some() {
+            kept.clone_from(given);
+        }
+    }
+    // Before anything is opened: an address without TLS is a slip that must not come into effect.
+    config.remote()?;
     Ok(config)
 }
 

@@ -3,6 +3,7 @@
 //! Made by the daemon at start, held by sessions, API and timers. Everything that outlives a connection hangs
 //! off it; what has to survive a crash is in its store.
 
+use crate::access::rates::Rates;
 use crate::actor::Actor;
 use crate::cause::Cause;
 use crate::clients::Clients;
@@ -55,6 +56,8 @@ pub struct Manager {
     pub clients: Clients,
     /// How long the ways between stations take.
     pub histograms: Histograms,
+    /// How often who may call.
+    pub rates: Rates,
     /// State changes.
     pub events: Events,
     /// Which guests are to be met where.
@@ -88,6 +91,7 @@ impl Manager {
             retriever: Retriever::default(),
             clients: Clients::default(),
             histograms: Histograms::default(),
+            rates: Rates::new(config.rates()),
             events: Events::default(),
             doors: Doors::default(),
             spool: config.spool_dir.as_deref().map(Spool::open).transpose()?,
@@ -98,17 +102,19 @@ impl Manager {
         })
     }
 
-    /// Accepts a request: when this returns, it survives a crash, and its guest has been rung.
+    /// Accepts a request: when this returns, it survives a crash, and its guest has been rung. `store` is the
+    /// one that is there for whoever asks.
     ///
     /// # Errors
     /// As for [`Store::accept`].
     pub async fn accept(
         &self,
+        store: &Store,
         by: &Actor,
         guest: &GuestName,
         new: AcceptRequest,
     ) -> Result<(Admission, RequestRow), StoreError> {
-        let (admission, row) = self.store.accept(by, guest, new).await?;
+        let (admission, row) = store.accept(by, guest, new).await?;
         self.accepted(admission, &row).await;
         Ok((admission, row))
     }
@@ -215,6 +221,9 @@ impl Manager {
     pub async fn take_up(&self) -> Result<(), StoreError> {
         for request in self.store.killed_without_client().await? {
             self.clients.watch(request, Instant::now());
+        }
+        for guest in self.store.guests().await? {
+            self.events.owned_by(&guest.name, guest.tenant);
         }
         self.remove_old_inputs().await
     }

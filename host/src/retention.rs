@@ -102,6 +102,9 @@ impl Manager {
             let retired = self.store.because(cause).retire(by, batch).await?;
             self.outputs.clear(retired.outputs, false).await?;
         }
+        // First: who uploads it in between has it, and it stays.
+        let old = self.config.programs_kept().age_ms.and_then(|age| now.checked_sub(age));
+        self.store.let_go(programs.iter().map(|(stored, _)| stored.digest).collect(), old).await?;
         for (stored, _) in programs {
             self.programs.discard(stored).await?;
         }

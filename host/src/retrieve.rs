@@ -2,7 +2,7 @@
 //!
 //! One task, started by the daemon. What it has to do stands in the store: the queued requests that await their
 //! program. It is woken when one is accepted and when one is over, and reads the store anew; so what a manager
-//! before it began is begun again. A program is fetched once for all who await it from the same place. A fetch
+//! before it began is begun again. A program is fetched once for all of a tenant who await it from the same place. A fetch
 //! that nobody awaits any longer is ended.
 
 mod address;
@@ -20,6 +20,7 @@ mod trust;
 pub use location::{Location, Unusable};
 pub use rules::{NoPrefix, Prefix, Rules};
 
+use crate::access::TenantName;
 use crate::manager::Manager;
 use crate::store::{RequestRow, StoreError};
 use doorbell_wire::ids::Digest;
@@ -39,6 +40,8 @@ pub struct Errand {
     pub digest: Digest,
     /// Where it lives.
     pub url: String,
+    /// For whom: one tenant's fetch tells another one nothing.
+    pub tenant: Option<TenantName>,
 }
 
 /// The bell of the station, and what it tells of fetches under way.
@@ -171,7 +174,7 @@ async fn settle(
         Ok(Arrived { len, how }) if len <= LEN_MAX => {
             info!(sha256 = %errand.digest, how, "a program was fetched");
             loop {
-                let moved = manager.store.arrived(errand.digest, len, &how).await?;
+                let moved = manager.store.arrived(errand, len, &how).await?;
                 if moved.is_empty() {
                     return Ok(());
                 }

@@ -23,6 +23,7 @@ mod watch;
 
 pub use place::Spool;
 
+use crate::events::Owned;
 use crate::manager::Manager;
 use crate::store::{GuestRow, StoreError};
 use doorbell_api::event::{Change, Event};
@@ -113,7 +114,7 @@ enum Woken {
 }
 
 impl Task {
-    async fn woken(&mut self, changes: &mut broadcast::Receiver<Event>) -> Woken {
+    async fn woken(&mut self, changes: &mut broadcast::Receiver<Owned>) -> Woken {
         let heard = async {
             match &mut self.watch {
                 Some(watch) => watch.heard().await,
@@ -136,7 +137,7 @@ impl Task {
                 Woken::All
             }, Woken::Heard),
             change = changes.recv() => match change {
-                Ok(event) => Woken::Change(event),
+                Ok(Owned { event, .. }) => Woken::Change(event),
                 Err(RecvError::Lagged(_) | RecvError::Closed) => Woken::All,
             },
             () = sleep_until(self.all_at) => Woken::All,

@@ -9,11 +9,14 @@ mod awaited;
 mod backup;
 mod deadlines;
 mod error;
+mod guest_rows;
 mod guests;
+mod holdings;
 mod look_up;
 mod offers;
 mod open;
 mod places;
+mod principals;
 mod reader;
 mod receipts;
 mod refusals;
@@ -25,6 +28,7 @@ mod sessions;
 mod signed;
 mod spool;
 mod stages;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -35,6 +39,7 @@ pub use backup::Named;
 pub(crate) use backup::{examine, in_hand, take_over};
 pub use error::StoreError;
 pub use guests::fingerprint;
+pub use principals::{AddPrincipal, Known as KnownPrincipal, PrincipalRow};
 pub use refusals::Refusal;
 pub use retention::{Batch, Due, Kept, LOOK_MAX, Retired};
 pub use rewound::ClockTold;
@@ -46,6 +51,7 @@ pub(crate) use signed::{each_record, inspect_trail};
 pub use spool::{Known, Lying, Spooling, Undelivered};
 pub use tokens::Door;
 
+use crate::access::Scope;
 use crate::cause::Cause;
 use crate::config::Config;
 use crate::trouble::Trouble;
@@ -64,6 +70,7 @@ use writer::{Job, Work, WriteJob};
 pub struct Store {
     inner: Arc<Inner>,
     cause: Cause,
+    scope: Scope,
 }
 
 impl Store {
@@ -100,13 +107,19 @@ impl Store {
             state_dir,
             _lock: lock,
         });
-        Ok(Self { inner, cause: Cause::default() })
+        Ok(Self { inner, cause: Cause::default(), scope: Scope::All })
     }
 
     /// The same store for somebody who says why: all that is decided through this handle has it in the audit trail.
     #[must_use]
     pub fn because(&self, cause: &Cause) -> Self {
-        Self { inner: Arc::clone(&self.inner), cause: cause.clone() }
+        Self { cause: cause.clone(), ..self.clone() }
+    }
+
+    /// The same store for somebody for whom there is not all: what is outside of the scope is not there.
+    #[must_use]
+    pub fn within(&self, scope: Scope) -> Self {
+        Self { scope, ..self.clone() }
     }
 
     /// Does `work` in a transaction, and answers when it is on the disk.
@@ -116,9 +129,9 @@ impl Store {
         F: FnOnce(&mut Work<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let cause = self.cause.clone();
+        let (cause, scope) = (self.cause.clone(), self.scope.clone());
         let caused = move |transaction: &mut Work<'_>| {
-            transaction.cause = cause;
+            (transaction.cause, transaction.scope) = (cause, scope);
             work(transaction)
         };
         let job: Box<dyn Job> = Box::new(WriteJob::new(caused, reply));

@@ -4,9 +4,11 @@
 //! manager's start on. Trusts the guest's clock for the guest's own stations only, moved to the host's by the
 //! handshake: the guest read its clock between our greeting and its hello.
 
+use crate::access::{Scope, TenantName};
 use doorbell_api::trace::{Bucket, Histogram, Passed, Station, Stations};
 use doorbell_wire::ids::BootId;
 use doorbell_wire::message::Stage;
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 /// All stations, in their usual order.
@@ -121,7 +123,8 @@ impl Clock {
 /// How long requests took to each station from the one before it.
 #[derive(Debug, Default)]
 pub struct Histograms {
-    stations: Mutex<[Count; STATIONS.len()]>,
+    // By owner. A tenant is a row of the data base, so there are no more of them than somebody has added.
+    owners: Mutex<HashMap<Option<TenantName>, [Count; STATIONS.len()]>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -131,10 +134,20 @@ struct Count {
     buckets: [u64; BOUNDS_US.len() + 1],
 }
 
+impl Count {
+    fn add(&mut self, other: &Self) {
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+        for (sum, count) in self.buckets.iter_mut().zip(other.buckets) {
+            *sum = sum.saturating_add(count);
+        }
+    }
+}
+
 impl Histograms {
     /// Counts the stations of a request that is over, given in the order of their times.
-    pub fn count(&self, passed: &[Passed]) {
-        let mut stations = self.stations.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn count(&self, owner: Option<&TenantName>, passed: &[Passed]) {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let stations = owners.entry(owner.cloned()).or_default();
         for (before, here) in passed.iter().zip(passed.iter().skip(1)) {
             let took = here.at_us.saturating_sub(before.at_us);
             let bucket = BOUNDS_US.iter().position(|bound| took <= *bound).unwrap_or(BOUNDS_US.len());
@@ -146,10 +159,15 @@ impl Histograms {
         }
     }
 
-    /// All of them, cumulative.
+    /// Those that the scope covers, cumulative.
     #[must_use]
-    pub fn show(&self) -> Stations {
-        let stations = *self.stations.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn show(&self, scope: &Scope) -> Stations {
+        let mut stations = [Count::default(); STATIONS.len()];
+        let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, counts) in owners.iter().filter(|(owner, _)| scope.covers(owner.as_ref())) {
+            stations.iter_mut().zip(counts).for_each(|(sum, count)| sum.add(count));
+        }
+        drop(owners);
         let shown = STATIONS.into_iter().zip(stations).map(|(station, count)| show(station, &count));
         Stations { stations: shown.filter(|histogram| histogram.count > 0).collect() }
     }
@@ -224,9 +242,9 @@ mod tests {
                 .map(|(station, at_us)| Passed { station, at_us, guest_us: None })
                 .collect::<Vec<_>>()
         };
-        histograms.count(&passed([1_000, 1_050, 1_111]));
-        histograms.count(&passed([1_000, 1_051, u64::MAX]));
-        let shown = histograms.show().stations;
+        histograms.count(None, &passed([1_000, 1_050, 1_111]));
+        histograms.count(None, &passed([1_000, 1_051, u64::MAX]));
+        let shown = histograms.show(&Scope::All).stations;
         assert_eq!(
             shown.iter().map(|one| one.station).collect::<Vec<_>>(),
             [Station::Durable, Station::Pulled]

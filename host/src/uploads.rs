@@ -3,12 +3,14 @@
 //! Written by the API as bytes arrive; their owner finishes them into the store of programs. Trusts no offset
 //! of a client. What nobody has gone on with for a day is removed.
 
+use crate::access::Scope;
 use crate::programs::Programs;
 use crate::store::StoreError;
 use crate::sum::Sum;
 use doorbell_api::retention::Total;
 use doorbell_wire::ids::Digest;
 use doorbell_wire::limits::FILE_LEN_MAX;
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
@@ -25,27 +27,53 @@ pub struct Uploads {
     sums: Arc<Mutex<HashMap<UploadId, Slot>>>,
 }
 
-/// The name that a client gave its upload.
+/// The name that a client gave its upload, among those of its tenant: each has names of its own.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct UploadId([u8; 16]);
+pub struct UploadId {
+    /// The beginning of a hash of the tenant's name.
+    owner: Option<[u8; 8]>,
+    bytes: [u8; 16],
+}
 
 impl UploadId {
-    /// Reads 32 hexadecimal digits.
+    /// Reads 32 hexadecimal digits of somebody for whom there is this.
     ///
     /// # Errors
     /// [`StoreError::Invalid`].
-    pub fn parse(text: &str) -> Result<Self, StoreError> {
-        let mut bytes = [0; 16];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| {
+    pub fn parse(scope: &Scope, text: &str) -> Result<Self, StoreError> {
+        let hash = scope.name().map(|name| Sha256::digest(name.as_bytes()));
+        let owner = hash.and_then(|hash| hash.first_chunk().copied());
+        let bytes = hexadecimal(text).ok_or_else(|| {
             StoreError::invalid(format!("upload id {text:?} is not valid: expected 32 hexadecimal digits"))
         })?;
-        Ok(Self(bytes))
+        Ok(Self { owner, bytes })
     }
+
+    /// What its file is called: the digits, and whose it is behind them.
+    fn file_name(self) -> String {
+        let digits = hex::encode(self.bytes);
+        self.owner.map_or_else(|| digits.clone(), |owner| format!("{digits}.{}", hex::encode(owner)))
+    }
+
+    fn of_file(name: &str) -> Option<Self> {
+        let (digits, owner) =
+            name.split_once('.').map_or((name, None), |(digits, owner)| (digits, Some(owner)));
+        let owner = match owner {
+            None => None,
+            Some(owner) => Some(hexadecimal(owner)?),
+        };
+        Some(Self { owner, bytes: hexadecimal(digits)? })
+    }
+}
+
+fn hexadecimal<const LEN: usize>(text: &str) -> Option<[u8; LEN]> {
+    let mut bytes = [0; LEN];
+    hex::decode_to_slice(text, &mut bytes).ok().map(|()| bytes)
 }
 
 impl std::fmt::Display for UploadId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        f.write_str(&hex::encode(self.bytes))
     }
 }
 
@@ -184,7 +212,7 @@ impl Uploads {
         for entry in self.dir.read_dir()? {
             let entry = entry?;
             let name = entry.file_name().into_string().unwrap_or_default();
-            let Ok(id) = UploadId::parse(&name) else { continue };
+            let Some(id) = UploadId::of_file(&name) else { continue };
             let file = entry.metadata()?;
             let touched = file.modified()?;
             if before.is_some_and(|before| touched < before)
@@ -223,7 +251,7 @@ impl Uploads {
     }
 
     fn path(&self, id: UploadId) -> PathBuf {
-        self.dir.join(id.to_string())
+        self.dir.join(id.file_name())
     }
 }
 
@@ -242,13 +270,12 @@ const SUMS_MAX: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sha2::{Digest as _, Sha256};
 
     fn open() -> (tempfile::TempDir, Uploads, Programs, UploadId) {
         let dir = tempfile::tempdir().unwrap();
         let uploads = Uploads::open(dir.path()).unwrap();
         let programs = Programs::open(dir.path()).unwrap();
-        (dir, uploads, programs, UploadId::parse(&"0a".repeat(16)).unwrap())
+        (dir, uploads, programs, UploadId::parse(&Scope::All, &"0a".repeat(16)).unwrap())
     }
 
     #[tokio::test]
@@ -307,7 +334,7 @@ mod tests {
         uploads.give_back(id, Some(sum));
         uploads.append_now(id, 0, b"x").unwrap();
         for text in ["", "0a", "zz", &"0".repeat(33)] {
-            assert!(matches!(UploadId::parse(text), Err(StoreError::Invalid { .. })), "{text}");
+            assert!(matches!(UploadId::parse(&Scope::All, text), Err(StoreError::Invalid { .. })), "{text}");
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct ErrorBody {
 pub enum ErrorCode {
     /// 400: a value is out of its bounds.
     Invalid,
+    /// 401: nobody knows this caller: no token, an unknown one, one that is over.
+    Unauthenticated,
     /// 403: this caller may not.
     Forbidden,
     /// 404: there is no such guest, request or program.
@@ -28,6 +30,8 @@ pub enum ErrorCode {
     Gone,
     /// 413: the body is larger than anything may be.
     TooLarge,
+    /// 429: this caller calls too often; the answer says when to try again.
+    RateLimited,
     /// 503: the guest is not connected, so a query cannot be answered.
     NotConnected,
     /// 504: the guest did not answer in time.
@@ -44,11 +48,13 @@ impl ErrorCode {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
+            Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not-found",
             Self::Conflict => "conflict",
             Self::Gone => "gone",
             Self::TooLarge => "too-large",
+            Self::RateLimited => "rate-limited",
             Self::Internal => "internal",
             Self::NotConnected => "not-connected",
             Self::NoAnswer => "no-answer",
@@ -61,11 +67,13 @@ impl ErrorCode {
     pub const fn status(self) -> u16 {
         match self {
             Self::Invalid => 400,
+            Self::Unauthenticated => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,
             Self::Gone => 410,
             Self::TooLarge => 413,
+            Self::RateLimited => 429,
             Self::Internal => 500,
             Self::NotConnected => 503,
             Self::NoAnswer => 504,

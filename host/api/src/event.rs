@@ -45,7 +45,7 @@ pub enum Change {
     },
     /// The reader was too slow; this many events are missing here.
     Missed {
-        /// How many.
+        /// How many; 0 where that is not known.
         count: u64,
     },
 }

@@ -33,6 +33,9 @@ pub struct NewGuest {
     /// Whether its clock is set to the host's at each session; not when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_clock: Option<bool>,
+    /// The tenant that owns it; nobody but those who see all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
 }
 
 /// How requests come to a guest. Whatever it is, an agent that polls by itself is answered.
@@ -77,6 +80,9 @@ pub struct GuestChange {
     /// Whether its clock is set to the host's at each session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_clock: Option<bool>,
+    /// Another owner; an empty text leaves it without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
 }
 
 /// A guest.
@@ -95,6 +101,9 @@ pub struct Guest {
     /// Its QMP socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qmp: Option<String>,
+    /// The tenant that owns it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// Whether it is there.
     pub presence: Presence,
     /// What its hypervisor says of it, where it has a QMP socket.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod access;
 pub mod audit;
 pub mod error;
 pub mod event;
@@ -15,6 +16,7 @@ pub mod query;
 pub mod receipt;
 pub mod request;
 pub mod retention;
+pub mod secret;
 pub mod signature;
 pub mod trace;
 
@@ -22,6 +24,13 @@ pub mod trace;
 pub const SOCKET_DEFAULT: &str = "/run/doorbell/doorbelld.sock";
 /// The environment variable that names another socket.
 pub const SOCKET_ENV: &str = "DOORBELL_SOCKET";
+
+/// The environment variable that names a manager elsewhere: `https://…`.
+pub const URL_ENV: &str = "DOORBELL_URL";
+/// The environment variable that names the file with the authority of that manager's certificate.
+pub const CA_ENV: &str = "DOORBELL_CA";
+/// The environment variable that names the file with a token.
+pub const TOKEN_FILE_ENV: &str = "DOORBELL_TOKEN_FILE";
 
 /// The header that says why a call changes something; UTF-8, at most 256 bytes.
 pub const REASON: &str = "doorbell-reason";

@@ -3,9 +3,11 @@
 use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::{audit, backup, doctor, gc, guest, link, manual, pull, push, request, run, sign, trace, watch};
+use crate::remote::RemoteArgs;
+use crate::{
+    access, audit, backup, doctor, gc, guest, link, manual, pull, push, request, run, sign, trace, watch,
+};
 use clap::{Parser, Subcommand};
-use doorbell_client::Client;
 use doorbell_client::api::{SOCKET_DEFAULT, SOCKET_ENV};
 use std::path::PathBuf;
 
@@ -16,6 +18,8 @@ pub(crate) struct Cli {
     /// The manager's socket
     #[arg(long, global = true, help_heading = EVERY, value_name = "PATH", env = SOCKET_ENV, hide_env_values = true, default_value = SOCKET_DEFAULT)]
     socket: PathBuf,
+    #[command(flatten)]
+    remote: RemoteArgs,
     /// Answer in JSON: one document, or one line for each thing that happens
     #[arg(long, global = true, help_heading = EVERY)]
     json: bool,
@@ -47,6 +51,15 @@ enum Command {
     /// List, show, attach to, await and cancel requests, and read their output
     #[command(subcommand)]
     Request(request::RequestCommand),
+    /// Give, list and revoke the tokens that others show
+    #[command(subcommand)]
+    Token(access::TokenCommand),
+    /// Say whose a client's certificate is, list and revoke
+    #[command(subcommand)]
+    Cert(access::CertCommand),
+    /// Add, list and remove tenants, which own guests and see nothing else
+    #[command(subcommand)]
+    Tenant(access::TenantCommand),
     /// Show every state change as it happens, until Ctrl-C
     Watch,
     /// Show how long requests took from station to station, since the manager started
@@ -70,7 +83,8 @@ enum Command {
 
 impl Cli {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
-        let client = Client::at(self.socket)?.because(self.reason.as_deref(), self.ticket.as_deref())?;
+        let client =
+            self.remote.client(self.socket)?.because(self.reason.as_deref(), self.ticket.as_deref())?;
         let context = Context { client, json: self.json, reason: self.reason, ticket: self.ticket };
         match self.command {
             Command::Guest(command) => guest::run(&context, command).await,
@@ -80,6 +94,9 @@ impl Cli {
             Command::Pull(args) => pull::run(&context, args).await,
             Command::Link(args) => link::run(&context, args).await,
             Command::Request(command) => request::run(&context, command).await,
+            Command::Token(command) => access::token(&context, command).await,
+            Command::Cert(command) => access::cert(&context, command).await,
+            Command::Tenant(command) => access::tenant(&context, command).await,
             Command::Watch => watch::run(&context).await,
             Command::Stations => trace::stations(&context).await,
             Command::Audit(command) => audit::run(&context, command).await,
@@ -94,6 +111,6 @@ impl Cli {
 }
 
 /// Where the help shows the options that all commands have.
-const EVERY: &str = "Options of every command";
+pub(crate) const EVERY: &str = "Options of every command";
 /// And those that matter to commands that change something.
 const CHANGES: &str = "Options of every command that changes something";

@@ -78,6 +78,7 @@ impl Exit {
             ClientError::Refused { code: ErrorCode::NotConnected | ErrorCode::NoAnswer, .. } => {
                 Self::Unanswered
             }
+            ClientError::Refused { code: ErrorCode::RateLimited, .. } => Self::Daemon,
             ClientError::Refused { status: 400..=499, .. }
             | ClientError::Misuse { .. }
             | ClientError::Source(_) => Self::Misused,
@@ -176,11 +177,13 @@ mod tests {
     fn every_error_code_has_its_documented_status() {
         let table = [
             (ErrorCode::Invalid, 2),
+            (ErrorCode::Unauthenticated, 2),
             (ErrorCode::Forbidden, 2),
             (ErrorCode::NotFound, 2),
             (ErrorCode::Conflict, 2),
             (ErrorCode::Gone, 2),
             (ErrorCode::TooLarge, 2),
+            (ErrorCode::RateLimited, 125),
             (ErrorCode::NotConnected, 124),
             (ErrorCode::NoAnswer, 124),
             (ErrorCode::NoSpace, 125),

@@ -49,6 +49,9 @@ pub(crate) struct AddArgs {
     concurrency: Option<u8>,
     #[command(flatten)]
     manner: Manner,
+    /// The tenant that owns it; nobody but those who see all when not given
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
     /// Its public key, 64 hexadecimal digits: a guest whose key is known needs no approval
     #[arg(long, value_name = "HEX")]
     key: Option<String>,
@@ -84,7 +87,7 @@ struct Place {
 }
 
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["cid", "hybrid_socket", "share", "qmp", "concurrency", "trigger", "set_clock"]))]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["cid", "hybrid_socket", "share", "qmp", "concurrency", "trigger", "set_clock", "tenant"]))]
 pub(crate) struct SetArgs {
     /// The guest's name
     name: String,
@@ -99,6 +102,9 @@ pub(crate) struct SetArgs {
     share: Option<String>,
     #[command(flatten)]
     manner: Manner,
+    /// Another owner; an empty text leaves it without one
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
     /// Another QMP socket; an empty text removes it
     #[arg(long, value_name = "PATH")]
     qmp: Option<String>,
@@ -151,6 +157,7 @@ async fn add(context: &Context, args: AddArgs) -> Result<(), Failure> {
         share: args.place.share.as_deref().map(absolute).transpose()?,
         trigger: args.manner.trigger,
         set_clock: args.manner.set_clock,
+        tenant: args.tenant,
     };
     let added = context.client.add_guest(&new).await?;
     let launch = made.map(NewKey::keep);
@@ -173,7 +180,8 @@ async fn set(context: &Context, args: SetArgs) -> Result<(), Failure> {
     let hybrid_socket = args.hybrid_socket.as_deref().map(absolute).transpose()?;
     let Manner { trigger, set_clock } = args.manner;
     let (cid, concurrency) = (args.cid, args.concurrency);
-    let change = GuestChange { cid, hybrid_socket, qmp, concurrency, share, trigger, set_clock };
+    let tenant = args.tenant;
+    let change = GuestChange { cid, hybrid_socket, qmp, concurrency, share, trigger, set_clock, tenant };
     context.show(&context.client.guest(args.name).change(&change).await?, details)
 }
 
@@ -263,6 +271,9 @@ fn details(guest: &Guest) -> String {
         ("concurrency", format!("{} at once", guest.concurrency).into()),
         ("trigger", word(&guest.trigger).into()),
     ];
+    if let Some(tenant) = &guest.tenant {
+        list.push(("tenant", tenant.into()));
+    }
     if let Some(share) = &guest.share {
         list.push(("share", share.into()));
     }

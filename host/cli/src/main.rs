@@ -4,6 +4,7 @@
 //! wrong comes back here to be printed once and turned into the exit status (`exit`).
 #![forbid(unsafe_code)]
 
+mod access;
 mod attach;
 mod audit;
 mod backup;
@@ -27,6 +28,7 @@ mod manual;
 mod outcome;
 mod pull;
 mod push;
+mod remote;
 mod request;
 mod run;
 mod sign;

@@ -1,14 +1,17 @@
-//! The client: a socket's path and a connection pool behind it.
+//! The client: a socket's path or an address, and a connection pool behind it.
 
 use crate::error::ClientError;
 use crate::guest::GuestHandle;
+use crate::remote::no_tls;
 use doorbell_api::info::Info;
+use doorbell_api::secret::Secret;
 use doorbell_api::{REASON, TICKET};
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Url};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use zeroize::Zeroizing;
 
 /// A client of one manager. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
@@ -17,7 +20,8 @@ pub struct Client {
     base: Url,
     http: reqwest::Client,
     reached: Arc<AtomicBool>,
-    cause: HeaderMap,
+    // What goes with every call: why, and the token.
+    headers: HeaderMap,
 }
 
 impl Client {
@@ -34,12 +38,37 @@ impl Client {
         };
         let http = reqwest::Client::builder()
             .unix_socket(socket.as_path())
+            // There is none on a socket; without this the library would look for some.
+            .tls_backend_preconfigured(no_tls().map_err(|_| misuse())?)
             .no_proxy()
             .build()
             .map_err(|_| misuse())?;
         // Every address is on the socket; the name only fills the Host header.
         let base = Url::parse("http://doorbelld/").map_err(|_| misuse())?;
-        Ok(Self { socket, base, http, reached: Arc::default(), cause: HeaderMap::new() })
+        Ok(Self::over(http, base, socket))
+    }
+
+    /// Over connections that are made; `place` is what errors call the other end.
+    pub(crate) fn over(http: reqwest::Client, base: Url, place: PathBuf) -> Self {
+        Self { socket: place, base, http, reached: Arc::default(), headers: HeaderMap::new() }
+    }
+
+    /// The same client with a token, which from here on says who calls.
+    ///
+    /// # Errors
+    /// [`ClientError::Misuse`] for a text that is no token.
+    pub fn with_token(&self, token: &Secret) -> Result<Self, ClientError> {
+        let text = Zeroizing::new(format!("Bearer {}", token.expose()));
+        let mut value = HeaderValue::from_str(&text).map_err(|_| ClientError::Misuse {
+            what: "token",
+            // Not what was got: it may be one.
+            got: String::new(),
+            expected: "a token of the manager",
+        })?;
+        value.set_sensitive(true);
+        let mut client = self.clone();
+        client.headers.insert(AUTHORIZATION, value);
+        Ok(client)
     }
 
     /// The same client for somebody who says why: the manager keeps it with all that is changed through it, except
@@ -48,7 +77,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Misuse`] for a text with control characters.
     pub fn because(&self, reason: Option<&str>, ticket: Option<&str>) -> Result<Self, ClientError> {
-        let mut cause = HeaderMap::new();
+        let mut client = self.clone();
         for (what, name, text) in [("reason", REASON, reason), ("ticket", TICKET, ticket)] {
             let Some(text) = text else { continue };
             let value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| ClientError::Misuse {
@@ -56,9 +85,9 @@ impl Client {
                 got: text.to_owned(),
                 expected: "at most 256 bytes without control characters",
             })?;
-            cause.insert(name, value);
+            client.headers.insert(name, value);
         }
-        Ok(Self { cause, ..self.clone() })
+        Ok(client)
     }
 
     /// A client of the manager named by the environment, or of the one at the default place.
@@ -72,7 +101,7 @@ impl Client {
         }
     }
 
-    /// The socket it speaks to.
+    /// The socket it speaks to, or the address.
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
@@ -107,6 +136,6 @@ impl Client {
 
     /// A call that has to be given its time.
     pub(crate) fn untimed(&self, method: Method, url: Url) -> RequestBuilder {
-        self.http.request(method, url).headers(self.cause.clone())
+        self.http.request(method, url).headers(self.headers.clone())
     }
 }

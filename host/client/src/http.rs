@@ -3,7 +3,9 @@
 
 use crate::client::Client;
 use crate::error::ClientError;
-use reqwest::{Method, RequestBuilder, Response, Url};
+use doorbell_api::error::ErrorCode;
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
@@ -42,10 +44,27 @@ impl Client {
         })
     }
 
-    /// Sends, and gives back only a success.
+    /// Sends, and gives back only a success. A call that came too soon was not done: it waits as long as it is told, and
+    /// is sent again, where its body is not one that can be read once only.
     pub(crate) async fn send(&self, call: RequestBuilder) -> Result<Response, ClientError> {
-        let response = call.send().await.map_err(|error| ClientError::transport(self.socket(), error))?;
-        self.reached();
+        let mut next = Some(call);
+        let mut waited = Duration::ZERO;
+        loop {
+            let Some(call) = next else { return Err(too_soon()) };
+            next = call.try_clone();
+            let response = call.send().await.map_err(|error| ClientError::transport(self.socket(), error))?;
+            self.reached();
+            match again_in(&response).filter(|_| next.is_some() && waited < WAITED_MAX) {
+                None => return self.success(response).await,
+                Some(pause) => {
+                    waited = waited.saturating_add(pause);
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    async fn success(&self, response: Response) -> Result<Response, ClientError> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -55,5 +74,22 @@ impl Client {
     }
 }
 
+/// How long a call that came too soon has to wait.
+fn again_in(response: &Response) -> Option<Duration> {
+    if response.status() != StatusCode::TOO_MANY_REQUESTS {
+        return None;
+    }
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(PAUSE_MAX))
+}
+
+fn too_soon() -> ClientError {
+    let code = ErrorCode::RateLimited;
+    ClientError::Refused { code, message: "too many calls; try again later".into(), status: code.status() }
+}
+
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How long a call waits for its turn in all.
+const WAITED_MAX: Duration = Duration::from_secs(60);
 /// How long an answer may take that needs no guest: room for a slow disk, and an end for a daemon that hangs.
 pub(crate) const ANSWER_IN: Duration = Duration::from_secs(60);

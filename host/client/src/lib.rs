@@ -1,4 +1,4 @@
-//! The SDK: what a program on the host uses to speak to the manager over its Unix socket.
+//! The SDK: what a program uses to speak to the manager, over its Unix socket or over TLS.
 //!
 //! The command line is built on it and on nothing else. It depends on the words of the API
 //! ([`api`]) and on nothing of the daemon; it trusts the daemon's answers only as far as their types go.
@@ -42,6 +42,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod access;
 mod audit;
 mod client;
 mod error;
@@ -54,6 +55,7 @@ mod input;
 mod outage;
 mod output;
 mod program;
+mod remote;
 mod request;
 pub mod sign;
 mod trace;
@@ -71,4 +73,5 @@ pub use housekeeping::Backup;
 pub use input::Input;
 pub use outage::RESUME_FOR;
 pub use output::Stream;
+pub use remote::{Remote, read_token};
 pub use request::RequestFilter;

@@ -1,87 +1,100 @@
-//! Who calls, by the kernel's word.
+//! Who calls, as the gate has recognised it.
 //!
-//! Every handler gets a [`Caller`]; [`allow`] lets only the manager's own user, root and the configured
-//! group through, whatever the socket's mode has become.
+//! Every handler that has to know takes a [`Caller`], and reaches the store through it: what the caller's tenant does not
+//! own is not there. Only the gate makes one.
 
 use super::error::ApiError;
+use crate::access::{Principal, Scope};
 use crate::actor::Actor;
+use crate::cause::Cause;
 use crate::manager::Manager;
-use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::extract::{FromRequestParts, Request, State};
+use crate::store::RequestRow;
+use crate::store::Store;
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::middleware::Next;
-use axum::response::Response;
-use axum::serve::IncomingStream;
+use doorbell_api::access::{ActionName, Role};
 use doorbell_api::error::ErrorCode;
-use nix::unistd::{Uid, User};
+use doorbell_api::request::Request;
 use std::sync::Arc;
-use tokio::net::UnixListener;
 
-/// A process at the other end of the API's socket.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Caller {
-    credentials: Option<(u32, u32)>,
-    process: Option<i32>,
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let peer = stream.io().peer_cred().ok();
-        Self {
-            credentials: peer.map(|peer| (peer.uid(), peer.gid())),
-            process: peer.and_then(|peer| peer.pid()),
-        }
-    }
-}
+/// A principal, in a call that the gate has let through.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(Arc<Principal>);
 
 impl Caller {
+    pub(super) fn new(principal: Principal) -> Self {
+        Self(Arc::new(principal))
+    }
+
+    /// What is known of it.
+    pub(super) fn principal(&self) -> &Principal {
+        &self.0
+    }
+
     /// Who it is in receipts and audit trail.
-    pub(super) fn actor(self) -> Actor {
-        Actor::of_uid(self.credentials.map_or(u32::MAX, |(uid, _)| uid))
+    pub(super) fn actor(&self) -> Actor {
+        self.0.actor.clone()
     }
 
-    /// The process that connected.
-    pub(super) const fn process(self) -> Option<i32> {
-        self.process
+    /// Whose things there are for it.
+    pub(super) fn scope(&self) -> Scope {
+        self.0.scope()
     }
 
-    fn is_allowed(self, api_gid: Option<u32>) -> bool {
-        self.credentials.is_some_and(|(uid, gid)| {
-            uid == 0
-                || uid == Uid::effective().as_raw()
-                || api_gid.is_some_and(|allowed| is_in_group(uid, gid, allowed))
-        })
+    /// The store as far as it is there for this caller.
+    pub(super) fn store(&self, manager: &Manager) -> Store {
+        manager.store.within(self.scope())
+    }
+
+    /// The same, where it says why.
+    pub(super) fn store_because(&self, manager: &Manager, cause: &Cause) -> Store {
+        manager.store.because(cause).within(self.scope())
+    }
+
+    /// A request as this caller is shown it. The seal in the trail says whether a guess at the records around it is right.
+    pub(super) fn shown(&self, manager: &Manager, row: &RequestRow) -> Request {
+        let mut shown = manager.shown(row);
+        if self.scope() != Scope::All
+            && let Some(receipt) = &mut shown.receipt
+        {
+            receipt.audit_hash.clear();
+        }
+        shown
+    }
+
+    /// Refuses what a limit to certain actions keeps it from.
+    pub(super) fn check_action(&self, action: ActionName) -> Result<(), ApiError> {
+        if self.0.may_do(action) {
+            return Ok(());
+        }
+        Err(self.forbidden(&format!("is limited to other actions than {}", action.word())))
+    }
+
+    /// Refuses what is only for a role from this one on, where that hangs on what the call says.
+    pub(super) fn check_role(&self, role: Role, what: &str) -> Result<(), ApiError> {
+        if self.0.role >= role { Ok(()) } else { Err(self.forbidden(&format!("may not {what}"))) }
+    }
+
+    /// Refuses what is only for those who belong to no tenant, where that hangs on what the call says.
+    pub(super) fn check_sees_all(&self, what: &str) -> Result<(), ApiError> {
+        match &self.0.tenant {
+            None => Ok(()),
+            Some(tenant) => Err(self.forbidden(&format!("belongs to tenant {tenant} and may not {what}"))),
+        }
+    }
+
+    pub(super) fn forbidden(&self, why: &str) -> ApiError {
+        ApiError::new(ErrorCode::Forbidden, format!("{} {why}", self.0.actor))
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        ConnectInfo::<Self>::from_request_parts(parts, state)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        std::future::ready(caller)
             .await
-            .map(|ConnectInfo(caller)| caller)
-            .map_err(|_| ApiError::new(ErrorCode::Forbidden, "the kernel does not say who calls".into()))
+            .ok_or_else(|| ApiError::new(ErrorCode::Internal, "nobody has looked who calls".into()))
     }
-}
-
-/// Lets a call through, or not.
-pub(super) async fn allow(
-    State(manager): State<Arc<Manager>>,
-    caller: Caller,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    if caller.is_allowed(manager.config.api_gid) {
-        return Ok(next.run(request).await);
-    }
-    let text = format!("{} may not use this manager; ask root, or be in its api group", caller.actor());
-    Err(ApiError::new(ErrorCode::Forbidden, text))
-}
-
-/// The peer's main group comes with its credentials; the others are in the group data base.
-fn is_in_group(uid: u32, gid: u32, allowed: u32) -> bool {
-    let members = || nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(allowed)).ok().flatten();
-    let name = || User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
-    gid == allowed || members().zip(name()).is_some_and(|(group, name)| group.mem.contains(&name))
 }

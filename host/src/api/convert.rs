@@ -3,6 +3,7 @@
 //! Called by the handlers and by the spool. A value that passes here can be sent to a guest as it is.
 
 use super::error::ApiError;
+use crate::access::Scope;
 use crate::cause::Cause;
 use crate::manager::Manager;
 use crate::retrieve::Location;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 /// Checks a request. What was said around it holds where it does not say why itself.
 pub(crate) async fn request(
     manager: &Manager,
+    scope: &Scope,
     new: NewRequest,
     around: Cause,
 ) -> Result<AcceptRequest, ApiError> {
@@ -39,7 +41,7 @@ pub(crate) async fn request(
             "confirm_within_ms 0 would close every request; leave it out for an hour",
         ));
     }
-    let (action, elsewhere) = action(manager, new.action).await?;
+    let (action, elsewhere) = action((manager, scope), new.action).await?;
     let (source, awaits_program) =
         elsewhere.map_or((None, false), |Elsewhere { source, here }| (Some(source), !here));
     Ok(AcceptRequest {
@@ -115,26 +117,29 @@ struct Elsewhere {
     here: bool,
 }
 
-async fn action(manager: &Manager, asked: AskedAction) -> Result<(Action, Option<Elsewhere>), ApiError> {
+/// The manager, and whose things there are for whoever asks.
+type Within<'a> = (&'a Manager, &'a Scope);
+
+async fn action(within: Within<'_>, asked: AskedAction) -> Result<(Action, Option<Elsewhere>), ApiError> {
     let action = match asked {
         AskedAction::Run(asked) => {
-            let (run, elsewhere) = run(manager, asked).await?;
+            let (run, elsewhere) = run(within, asked).await?;
             return Ok((Action::Run(run), elsewhere));
         }
         AskedAction::LinkUp(asked) => Action::LinkSet(LinkSet { link: link(&asked.link)?, up: true }),
         AskedAction::LinkDown(asked) => Action::LinkSet(LinkSet { link: link(&asked.link)?, up: false }),
-        AskedAction::Put(asked) => put(manager, asked).await.map(Action::Put)?,
+        AskedAction::Put(asked) => put(within, asked).await.map(Action::Put)?,
         AskedAction::Get(asked) => Action::Get(Get { path: asked.path.try_into()? }),
     };
     Ok((action, None))
 }
 
-async fn run(manager: &Manager, asked: AskedRun) -> Result<(Run, Option<Elsewhere>), ApiError> {
+async fn run(within: Within<'_>, asked: AskedRun) -> Result<(Run, Option<Elsewhere>), ApiError> {
     let (executable, elsewhere) = match (asked.command, asked.program, asked.from) {
         (Some(command), None, None) => (Executable::InGuest(Command::try_from(command)?), None),
-        (None, Some(program), None) => (Executable::Program(self::program(manager, program).await?), None),
+        (None, Some(program), None) => (Executable::Program(self::program(within, program).await?), None),
         (None, None, Some(from)) => {
-            let (program, elsewhere) = self::elsewhere(manager, from).await?;
+            let (program, elsewhere) = self::elsewhere(within, from).await?;
             (Executable::Program(program), Some(elsewhere))
         }
         (None, None, None) => return Err(ApiError::invalid("a run needs a command, a program or from")),
@@ -171,7 +176,7 @@ pub(super) fn window(asked: AskedWindow) -> Result<Window, ApiError> {
     Ok(Window { rows, columns })
 }
 
-async fn put(manager: &Manager, asked: AskedPut) -> Result<Put, ApiError> {
+async fn put(within: Within<'_>, asked: AskedPut) -> Result<Put, ApiError> {
     let digest: Digest = asked.digest.parse()?;
     let form = match asked.form {
         AskedForm::File => Form::File,
@@ -180,7 +185,7 @@ async fn put(manager: &Manager, asked: AskedPut) -> Result<Put, ApiError> {
     if form == Form::Archive && asked.mode.is_some() {
         return Err(ApiError::invalid("permission bits of an archive stand in it; leave mode out"));
     }
-    let Some(len) = manager.programs.used(digest).await else {
+    let Some(len) = used(within, digest).await? else {
         let text = format!("the manager has no file {digest}; upload it with PUT /v1/uploads/{{id}} first");
         return Err(ApiError::new(ErrorCode::NotFound, text));
     };
@@ -220,9 +225,19 @@ fn filled(what: &str, text: String) -> Result<ShortText, ApiError> {
     Ok(text.try_into()?)
 }
 
-async fn program(manager: &Manager, asked: ProgramRef) -> Result<Program, ApiError> {
+/// The length of a program that a request is about to name, where it is there for whoever asks.
+async fn used((manager, scope): Within<'_>, digest: Digest) -> Result<Option<u64>, ApiError> {
+    if let Some(tenant) = scope.tenant()
+        && !manager.store.holds(tenant, digest).await?
+    {
+        return Ok(None);
+    }
+    Ok(manager.programs.used(digest).await)
+}
+
+async fn program(within: Within<'_>, asked: ProgramRef) -> Result<Program, ApiError> {
     let digest: Digest = asked.digest.parse()?;
-    let Some(len) = manager.programs.used(digest).await else {
+    let Some(len) = used(within, digest).await? else {
         let text = format!("the manager has no program {digest}; upload it with PUT /v1/programs first");
         return Err(ApiError::new(ErrorCode::NotFound, text));
     };
@@ -231,14 +246,14 @@ async fn program(manager: &Manager, asked: ProgramRef) -> Result<Program, ApiErr
 
 /// A program by its digest and place. Whether the place may be asked is seen when it is: one that is here
 /// already is not fetched.
-async fn elsewhere(manager: &Manager, asked: Source) -> Result<(Program, Elsewhere), ApiError> {
+async fn elsewhere(within: Within<'_>, asked: Source) -> Result<(Program, Elsewhere), ApiError> {
     let digest: Digest = asked.sha256.parse()?;
     let place = Location::parse(&asked.url).map_err(|error| {
         // Not the URL: what is wrong with it can be a password in it.
         ApiError::invalid(format!("the program's URL cannot be taken: {error}"))
     })?;
     let name = asked.name.unwrap_or_else(|| place.name());
-    let len = manager.programs.len(digest).await;
+    let len = used(within, digest).await?;
     let program = Program::new(digest, len.unwrap_or(0), name.clone().try_into()?)?;
     let source = Source { url: place.as_str().to_owned(), sha256: digest.to_string(), name: Some(name) };
     Ok((program, Elsewhere { source, here: len.is_some() }))

@@ -3,28 +3,43 @@
 use crate::store::StoreError;
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::http::{StatusCode, Uri};
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use doorbell_api::error::{ErrorBody, ErrorCode};
 use doorbell_wire::ids::InvalidId;
+use std::time::Duration;
 
 /// An answer that is not a success.
 #[derive(Debug)]
-pub(crate) struct ApiError(ErrorBody);
+pub(crate) struct ApiError {
+    body: ErrorBody,
+    /// When to call again, where it was too soon.
+    again_in: Option<Duration>,
+    /// Whether it is like the one before, so that nobody need be told.
+    is_repeated: bool,
+}
 
 impl ApiError {
     pub(super) const fn new(code: ErrorCode, message: String) -> Self {
-        Self(ErrorBody { code, message })
+        Self { body: ErrorBody { code, message }, again_in: None, is_repeated: false }
     }
 
     /// What kind of refusal it is.
     pub(crate) const fn code(&self) -> ErrorCode {
-        self.0.code
+        self.body.code
     }
 
     /// In words.
     pub(crate) fn message(&self) -> &str {
-        &self.0.message
+        &self.body.message
+    }
+
+    /// A call too many.
+    pub(super) fn too_many(again_in: Duration, is_first: bool) -> Self {
+        let text = format!("too many calls; try again in {} ms", again_in.as_millis().saturating_add(1));
+        let error = Self::new(ErrorCode::RateLimited, text);
+        Self { again_in: Some(again_in), is_repeated: !is_first, ..error }
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
@@ -34,14 +49,29 @@ impl ApiError {
 
 /// What an answer says, for whoever watches the answers.
 #[derive(Clone, Debug)]
-pub(super) struct Refused(pub(super) ErrorBody);
+pub(super) struct Refused {
+    /// What it says.
+    pub(super) body: ErrorBody,
+    /// Whether it is like the one before.
+    pub(super) is_repeated: bool,
+}
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let refused = Refused(self.0.clone());
-        let mut response = (status, Json(self.0)).into_response();
+        let Self { body, again_in, is_repeated } = self;
+        let code = body.code;
+        let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let refused = Refused { body: body.clone(), is_repeated };
+        let mut response = (status, Json(body)).into_response();
         response.extensions_mut().insert(refused);
+        if code == ErrorCode::Unauthenticated {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(again_in) = again_in {
+            // Whole seconds are all that the header has.
+            let seconds = again_in.as_secs().saturating_add(1);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
         response
     }
 }

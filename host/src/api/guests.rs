@@ -4,6 +4,7 @@ use super::caller::Caller;
 use super::cause::{CauseHeaders, Told};
 use super::convert::{absolute, place};
 use super::error::ApiError;
+use crate::access::TenantName;
 use crate::manager::Manager;
 use crate::power;
 use crate::spool::Spool;
@@ -23,8 +24,11 @@ type Body<T> = Result<Json<T>, JsonRejection>;
 
 /// Every guest.
 #[utoipa::path(get, operation_id = "list-guests", tag = "guests", path = "/v1/guests", responses((status = 200, body = [Guest])))]
-pub(super) async fn list(State(manager): State<Arc<Manager>>) -> Result<Json<Vec<Guest>>, ApiError> {
-    let rows = manager.store.guests().await?;
+pub(super) async fn list(
+    State(manager): State<Arc<Manager>>,
+    caller: Caller,
+) -> Result<Json<Vec<Guest>>, ApiError> {
+    let rows = caller.store(&manager).guests().await?;
     Ok(Json(rows.iter().map(|row| show_row(&manager, row)).collect()))
 }
 
@@ -53,8 +57,10 @@ pub(super) async fn add(
         share,
         trigger: new.trigger,
         set_clock: new.set_clock.unwrap_or_default(),
+        tenant: new.tenant.map(|name| name.parse()).transpose()?,
     };
-    let row = manager.store.because(&cause).add_guest(&caller.actor(), add).await?;
+    let row = caller.store_because(&manager, &cause).add_guest(&caller.actor(), add).await?;
+    manager.events.owned_by(&row.name, row.tenant.clone());
     if let Err(error) = Spool::make(&manager, &row).await {
         tracing::warn!(guest = %row.name, %error, "the spool directories of a guest cannot be made");
     }
@@ -69,9 +75,10 @@ pub(super) async fn add(
     responses((status = 200, body = Guest), (status = 404)))]
 pub(super) async fn show(
     State(manager): State<Arc<Manager>>,
+    caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<Guest>, ApiError> {
-    let row = manager.store.guest(&name.parse()?).await?;
+    let row = caller.store(&manager).guest(&name.parse()?).await?;
     Ok(Json(show_row(&manager, &row)))
 }
 
@@ -86,6 +93,14 @@ pub(super) async fn change(
     body: Body<GuestChange>,
 ) -> Result<Json<Guest>, ApiError> {
     let Json(change) = body?;
+    let is_the_hosts = change.cid.is_some()
+        || change.hybrid_socket.is_some()
+        || change.qmp.is_some()
+        || change.share.is_some()
+        || change.tenant.is_some();
+    if is_the_hosts {
+        caller.check_sees_all("change where a guest is met or whose it is")?;
+    }
     let place = place(change.cid, change.hybrid_socket)?;
     // A session begins with these, so that a change of them begins another one.
     let moved =
@@ -97,8 +112,11 @@ pub(super) async fn change(
         share: changed("share", change.share)?,
         trigger: change.trigger,
         set_clock: change.set_clock,
+        tenant: change.tenant.as_deref().map(owner).transpose()?,
     };
-    let row = manager.store.because(&cause).change_guest(&caller.actor(), &name.parse()?, asked).await?;
+    let row =
+        caller.store_because(&manager, &cause).change_guest(&caller.actor(), &name.parse()?, asked).await?;
+    manager.events.owned_by(&row.name, row.tenant.clone());
     if moved {
         end_session(&manager, &row);
         manager.doors.refresh();
@@ -119,21 +137,25 @@ pub(super) async fn remove(
     Path(name): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let name: GuestName = name.parse()?;
-    let removed = manager.store.because(&cause).remove_guest(&caller.actor(), &name).await?;
+    let removed = caller.store_because(&manager, &cause).remove_guest(&caller.actor(), &name).await?;
     power::forget(&manager, removed.id);
     manager.registry.close(removed.id, Reason::UNKNOWN_GUEST);
     for row in &removed.closed {
         manager.moved(row).await;
     }
     manager.events.tell(&name, Change::Removed);
+    manager.events.owned_by(&name, None);
     manager.doors.refresh();
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Keys that wait for an approval.
 #[utoipa::path(get, operation_id = "list-pending-keys", tag = "guests", path = "/v1/pending", responses((status = 200, body = [PendingKey])))]
-pub(super) async fn pending(State(manager): State<Arc<Manager>>) -> Result<Json<Vec<PendingKey>>, ApiError> {
-    let rows = manager.store.pending().await?;
+pub(super) async fn pending(
+    State(manager): State<Arc<Manager>>,
+    caller: Caller,
+) -> Result<Json<Vec<PendingKey>>, ApiError> {
+    let rows = caller.store(&manager).pending().await?;
     let show = |row: crate::store::PendingRow| PendingKey {
         guest: row.guest.to_string(),
         fingerprint: fingerprint(&row.key),
@@ -154,10 +176,15 @@ pub(super) async fn approve(
     body: Body<Approval>,
 ) -> Result<Json<Guest>, ApiError> {
     let Json(approval) = body?;
-    let row =
-        manager.store.because(&cause).approve(&caller.actor(), &name.parse()?, approval.fingerprint).await?;
+    let store = caller.store_because(&manager, &cause);
+    let row = store.approve(&caller.actor(), &name.parse()?, approval.fingerprint).await?;
     end_session(&manager, &row);
     Ok(Json(show_row(&manager, &row)))
+}
+
+/// An empty text is nobody.
+fn owner(name: &str) -> Result<Option<TenantName>, ApiError> {
+    if name.is_empty() { Ok(None) } else { Ok(Some(name.parse()?)) }
 }
 
 fn changed(what: &str, path: Option<String>) -> Result<Option<Option<PathBuf>>, ApiError> {
@@ -185,6 +212,7 @@ fn show_row(manager: &Manager, row: &GuestRow) -> Guest {
         cid,
         hybrid_socket,
         qmp: row.qmp.as_ref().map(|path| path.display().to_string()),
+        tenant: row.tenant.as_ref().map(ToString::to_string),
         presence: manager.presence(row),
         power: manager.powers.of(row.id).map(|power| power.to_api()),
         fingerprint: row.key.as_ref().map(fingerprint),

@@ -1,5 +1,6 @@
 //! What a program reads, as its client writes it, and the size of its terminal.
 
+use super::caller::Caller;
 use super::convert;
 use super::error::ApiError;
 use super::programs::pass_over;
@@ -35,12 +36,14 @@ pub(super) struct InputParams {
     responses((status = 200, body = InputState), (status = 404), (status = 409), (status = 413), (status = 507)))]
 pub(super) async fn put(
     State(manager): State<Arc<Manager>>,
+    caller: Caller,
     Path(id): Path<String>,
     params: Result<Query<InputParams>, QueryRejection>,
     body: Body,
 ) -> Result<Json<InputState>, ApiError> {
     let Query(params) = params?;
-    let row = reader(&manager, &id).await?;
+    let row = reader(&manager, &caller, &id).await?;
+    caller.check_action(row.shown.name())?;
     let mut bytes = body.into_data_stream();
     let taken = take(&manager, &row, &params, &mut bytes).await;
     if taken.is_err() {
@@ -54,9 +57,10 @@ pub(super) async fn put(
     responses((status = 200, body = InputState), (status = 404), (status = 409)))]
 pub(super) async fn show(
     State(manager): State<Arc<Manager>>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<InputState>, ApiError> {
-    let row = reader(&manager, &id).await?;
+    let row = reader(&manager, &caller, &id).await?;
     Ok(Json(manager.inputs.state(row.id).await?))
 }
 
@@ -65,12 +69,14 @@ pub(super) async fn show(
     responses((status = 204), (status = 400), (status = 404), (status = 409)))]
 pub(super) async fn resize(
     State(manager): State<Arc<Manager>>,
+    caller: Caller,
     Path(id): Path<String>,
     body: Result<Json<Window>, JsonRejection>,
 ) -> Result<StatusCode, ApiError> {
     let Json(asked) = body?;
     let window = convert::window(asked)?;
-    let row = reader(&manager, &id).await?;
+    let row = reader(&manager, &caller, &id).await?;
+    caller.check_action(row.shown.name())?;
     if !matches!(row.action.input(), Input::Terminal(_)) {
         return Err(StoreError::conflict(format!("request {} has no terminal", row.id)).into());
     }
@@ -87,8 +93,8 @@ pub(super) async fn resize(
 const PASS_OVER_MAX: Duration = Duration::from_millis(500);
 
 /// A request that takes input and is not over.
-async fn reader(manager: &Manager, id: &str) -> Result<RequestRow, StoreError> {
-    let row = manager.store.find_request(id).await?;
+async fn reader(manager: &Manager, caller: &Caller, id: &str) -> Result<RequestRow, StoreError> {
+    let row = caller.store(manager).find_request(id).await?;
     if row.action.input() == Input::None {
         return Err(StoreError::conflict(format!("request {} takes no input", row.id)));
     }

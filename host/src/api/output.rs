@@ -1,5 +1,6 @@
 //! What a program printed: any part, any number of times, live if wanted.
 
+use super::caller::Caller;
 use super::error::ApiError;
 use crate::clients::Attached;
 use crate::manager::Manager;
@@ -10,6 +11,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
+use doorbell_api::access::Role;
 use doorbell_wire::ids::RequestId;
 use doorbell_wire::message::Stream as Which;
 use futures_util::stream;
@@ -43,6 +45,7 @@ pub(super) struct OutputParams {
         (status = 410, description = "retention has removed it")))]
 pub(super) async fn read(
     State(manager): State<Arc<Manager>>,
+    caller: Caller,
     Path(id): Path<String>,
     params: Result<Query<OutputParams>, QueryRejection>,
 ) -> Result<Response, ApiError> {
@@ -52,7 +55,11 @@ pub(super) async fn read(
         Some("stderr") => Which::Stderr,
         Some(other) => return Err(ApiError::invalid(format!("stream {other:?} is not stdout or stderr"))),
     };
-    let RequestRow { id: request, .. } = manager.store.find_request(&id).await?;
+    if params.attach {
+        // When the last one goes, the request may be cancelled.
+        caller.check_role(Role::Operator, "attach to a request")?;
+    }
+    let RequestRow { id: request, .. } = caller.store(&manager).find_request(&id).await?;
     // Held before the row is looked at: the output is either gone by its word, or stays until we are done.
     let held = manager.outputs.hold(request);
     let row = manager.store.request(request).await?;

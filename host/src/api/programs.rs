@@ -38,19 +38,24 @@ pub(super) async fn put(
         pass_over(bytes, PASS_OVER_MAX).await;
     }
     let (cause, stored) = stored?;
-    answer(&manager, caller, &cause, stored).await
+    answer(&manager, &caller, &cause, stored).await
 }
 
-/// Notes a program that was not there, and answers with it.
+/// Notes a program that was not there for its caller, and answers with it. That another one has it shows nowhere: its
+/// bytes were read to their end and stored all the same.
 pub(super) async fn answer(
     manager: &Manager,
-    caller: Caller,
+    caller: &Caller,
     cause: &Cause,
     (digest, len, is_new): (Digest, u64, bool),
 ) -> Result<(StatusCode, Json<Program>), ApiError> {
+    let store = caller.store_because(manager, cause);
+    let is_new = match &caller.principal().tenant {
+        None => is_new,
+        Some(tenant) => store.hold(tenant, digest).await?,
+    };
     if is_new {
         let detail = format!("sha256:{digest} of {len} bytes");
-        let store = manager.store.because(cause);
         store.audit_note(&caller.actor(), "program-stored", None, None, detail).await?;
     }
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };

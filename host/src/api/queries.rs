@@ -28,7 +28,7 @@ pub(super) async fn ask(
     body: Result<Json<NewQuery>, JsonRejection>,
 ) -> Result<Json<Answer>, ApiError> {
     let Json(new) = body?;
-    let guest = manager.store.guest(&name.parse()?).await?;
+    let guest = caller.store(&manager).guest(&name.parse()?).await?;
     if let Some(power) = manager.powers.held(guest.id) {
         let is = word(power.state);
         let text = format!("guest {name} is {is} ({}); see: doorbell guest show {name}", power.status);

@@ -6,10 +6,13 @@
 use super::caller::Caller;
 use super::cause;
 use super::error::Refused;
+use super::peer::Peer;
+use crate::access::Scope;
+use crate::cause::Cause;
 use crate::manager::Manager;
 use crate::store::Refusal;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use doorbell_api::error::ErrorCode;
@@ -17,28 +20,38 @@ use std::sync::Arc;
 
 /// Answers a call, and tells the trail when it is refused.
 pub(super) async fn witness(State(manager): State<Arc<Manager>>, request: Request, next: Next) -> Response {
-    let caller = request.extensions().get::<ConnectInfo<Caller>>().map(|ConnectInfo(caller)| *caller);
+    let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.clone());
     let call = Call::of(&request);
-    let headers = request.headers().clone();
+    // Texts that are refused themselves are not kept.
+    let cause = cause::of(request.headers()).unwrap_or_default();
     let response = next.run(request).await;
-    if let (true, Some(caller)) = (response.status().is_client_error(), caller) {
+    if let (true, Some(peer)) = (response.status().is_client_error(), peer) {
         let refused = response.extensions().get::<Refused>();
-        let code = refused.map(|refused| refused.0.code);
-        if call.changes || code == Some(ErrorCode::Forbidden) {
+        let code = refused.map(|refused| refused.body.code);
+        let is_repeated = refused.is_some_and(|refused| refused.is_repeated);
+        if (call.changes || code.is_some_and(is_of_the_gate)) && !is_repeated {
             let rule = refused.map_or_else(
                 || response.status().to_string(),
-                |refused| format!("{}: {}", refused.0.code.word(), refused.0.message),
+                |refused| format!("{}: {}", refused.body.code.word(), refused.body.message),
             );
-            tell(&manager, caller, &headers, call.refusal(code, &rule, caller)).await;
+            let caller = response.extensions().get::<Caller>();
+            tell(&manager, caller, &peer, &cause, call.refusal(code, &rule, &peer)).await;
         }
     }
     response
 }
 
-async fn tell(manager: &Manager, caller: Caller, headers: &HeaderMap, refusal: Refusal) {
-    // Texts that are refused themselves are not kept.
-    let store = manager.store.because(&cause::of(headers).unwrap_or_default());
-    if let Err(error) = store.refused(&caller.actor(), refusal).await {
+/// Refusals that are told of whatever was asked for.
+const fn is_of_the_gate(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Forbidden | ErrorCode::Unauthenticated | ErrorCode::RateLimited)
+}
+
+async fn tell(manager: &Manager, caller: Option<&Caller>, peer: &Peer, cause: &Cause, refusal: Refusal) {
+    // Whoever was not recognised has no tenant, and is told of to those who see all.
+    let (actor, scope) =
+        caller.map_or_else(|| (peer.actor(), Scope::All), |caller| (caller.actor(), caller.scope()));
+    let store = manager.store.because(cause).within(scope);
+    if let Err(error) = store.refused(&actor, refusal).await {
         tracing::warn!(error = error.whole(), "a refused call is not in the audit trail");
     }
 }
@@ -58,16 +71,21 @@ impl Call {
         Self { method, path, changes }
     }
 
-    fn refusal(&self, code: Option<ErrorCode>, rule: &str, caller: Caller) -> Refusal {
-        let stranger = code == Some(ErrorCode::Forbidden);
+    fn refusal(&self, code: Option<ErrorCode>, rule: &str, peer: &Peer) -> Refusal {
+        let stranger = code.is_some_and(is_of_the_gate);
         let guest =
             self.path.strip_prefix("/v1/guests/").and_then(|rest| rest.split('/').next()?.parse().ok());
         let what = format!("{} {}: {rule}", self.method, self.path);
         Refusal {
-            event: if stranger { "call-forbidden" } else { "call-refused" },
+            event: match code {
+                Some(ErrorCode::Forbidden) => "call-forbidden",
+                Some(ErrorCode::Unauthenticated) => "call-unauthenticated",
+                Some(ErrorCode::RateLimited) => "call-too-many",
+                Some(_) | None => "call-refused",
+            },
             guest,
             what: what.chars().take(WHAT_MAX).collect::<String>().escape_debug().to_string(),
-            from: caller.process().map_or_else(String::new, |pid| format!(", from process {pid}")),
+            from: peer.place(),
             by_guest: !stranger,
         }
     }

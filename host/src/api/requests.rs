@@ -4,6 +4,7 @@ use super::caller::Caller;
 use super::cause::{CauseHeaders, Heard, Told};
 use super::convert;
 use super::error::ApiError;
+use crate::access::Scope;
 use crate::manager::Manager;
 use crate::request::Admission;
 use crate::store::RequestFilter;
@@ -31,14 +32,20 @@ pub(super) async fn accept(
     body: Result<Json<NewRequest>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Request>), ApiError> {
     let Json(new) = body?;
+    caller.check_action(new.action.name())?;
     let name = name.parse()?;
-    let request = convert::request(&manager, new, cause).await?;
-    let (admission, row) = manager.accept(&caller.actor(), &name, request).await?;
+    // Before what the request names is looked at: a guest that is not there says nothing of it.
+    if caller.scope() != Scope::All {
+        caller.store(&manager).guest(&name).await?;
+    }
+    let request = convert::request(&manager, &caller.scope(), new, cause).await?;
+    let store = caller.store(&manager);
+    let (admission, row) = manager.accept(&store, &caller.actor(), &name, request).await?;
     let status = match admission {
         Admission::Accepted => StatusCode::CREATED,
         Admission::Unchanged => StatusCode::OK,
     };
-    Ok((status, Json(manager.shown(&row))))
+    Ok((status, Json(caller.shown(&manager, &row))))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -58,6 +65,7 @@ pub(super) struct ListParams {
 #[utoipa::path(get, operation_id = "list-requests", tag = "requests", path = "/v1/requests", params(ListParams), responses((status = 200, body = RequestList)))]
 pub(super) async fn list(
     State(manager): State<Arc<Manager>>,
+    caller: Caller,
     params: Result<Query<ListParams>, QueryRejection>,
 ) -> Result<Json<RequestList>, ApiError> {
     let Query(params) = params?;
@@ -67,10 +75,11 @@ pub(super) async fn list(
     }
     let guest = params.guest.map(|name| name.parse()).transpose()?;
     if let Some(name) = &guest {
-        manager.store.guest(name).await?;
+        caller.store(&manager).guest(name).await?;
     }
-    let (rows, more) = manager.store.requests(RequestFilter { guest, open: params.open, limit }).await?;
-    Ok(Json(RequestList { requests: rows.iter().map(|row| manager.shown(row)).collect(), more }))
+    let (rows, more) =
+        caller.store(&manager).requests(RequestFilter { guest, open: params.open, limit }).await?;
+    Ok(Json(RequestList { requests: rows.iter().map(|row| caller.shown(&manager, row)).collect(), more }))
 }
 
 /// One request, by its id or a unique beginning of it.
@@ -78,10 +87,11 @@ pub(super) async fn list(
     responses((status = 200, body = Request), (status = 404), (status = 409)))]
 pub(super) async fn show(
     State(manager): State<Arc<Manager>>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Request>, ApiError> {
-    let row = manager.store.find_request(&id).await?;
-    Ok(Json(manager.shown(&row)))
+    let row = caller.store(&manager).find_request(&id).await?;
+    Ok(Json(caller.shown(&manager, &row)))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -97,19 +107,20 @@ pub(super) struct WaitParams {
     responses((status = 200, body = Request), (status = 404), (status = 409)))]
 pub(super) async fn wait(
     State(manager): State<Arc<Manager>>,
+    caller: Caller,
     Path(id): Path<String>,
     params: Result<Query<WaitParams>, QueryRejection>,
 ) -> Result<Json<Request>, ApiError> {
     let Query(params) = params?;
     let wait = Duration::from_millis(params.timeout_ms.unwrap_or(WAIT_DEFAULT_MS).min(WAIT_MAX_MS));
     let end = Instant::now() + wait;
-    let id = manager.store.find_request(&id).await?.id;
+    let id = caller.store(&manager).find_request(&id).await?.id;
     // Subscribed before the store is read, so that no change falls between.
     let mut moved = manager.events.follow(id);
     loop {
         let row = manager.store.request(id).await?;
         if row.state.is_final() || timeout_at(end, moved.changed()).await.is_err() {
-            return Ok(Json(manager.shown(&row)));
+            return Ok(Json(caller.shown(&manager, &row)));
         }
     }
 }
@@ -123,9 +134,10 @@ pub(super) async fn cancel(
     Told(cause): Told,
     Path(id): Path<String>,
 ) -> Result<Json<Request>, ApiError> {
-    let id = manager.store.find_request(&id).await?.id;
-    let row = manager.cancel_because(&cause, &caller.actor(), id).await?;
-    Ok(Json(manager.shown(&row)))
+    let row = caller.store(&manager).find_request(&id).await?;
+    caller.check_action(row.shown.name())?;
+    let row = manager.cancel_because(&cause, &caller.actor(), row.id).await?;
+    Ok(Json(caller.shown(&manager, &row)))
 }
 
 const LIST_DEFAULT: u32 = 100;

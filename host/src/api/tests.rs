@@ -43,6 +43,7 @@ impl Bench {
             share: None,
             trigger: None,
             set_clock: false,
+            tenant: None,
         };
         manager.store.add_guest(&crate::actor::Actor::Manager, add).await.unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -320,7 +321,7 @@ async fn traces_and_stations_are_shown_and_concurrency_is_set() {
     let (status, trace) = bench.get(&format!("/v1/requests/{id}/trace")).await;
     assert_eq!((status, trace["passed"][0]["station"].clone()), (200, json!("pulled")), "{trace}");
     assert_eq!(bench.get("/v1/stations").await, (200, json!({"stations": []})));
-    bench.manager.histograms.count(&bench.manager.store.trace(request).await.unwrap().passed);
+    bench.manager.histograms.count(None, &bench.manager.store.trace(request).await.unwrap().passed);
     assert_eq!(bench.get("/v1/stations").await.1["stations"][0]["count"], json!(1));
     let set = |count: u8| json!({ "concurrency": count }).to_string();
     let (status, changed) = bench.call("PATCH", "/v1/guests/web-3", set(4).as_bytes()).await;

@@ -24,9 +24,10 @@ use utoipa::IntoParams;
     responses((status = 200, body = Upload), (status = 404)))]
 pub(super) async fn show(
     State(manager): State<Arc<Manager>>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Upload>, ApiError> {
-    let len = manager.uploads.len(UploadId::parse(&id)?).await?;
+    let len = manager.uploads.len(UploadId::parse(&caller.scope(), &id)?).await?;
     Ok(Json(Upload { len }))
 }
 
@@ -43,11 +44,12 @@ pub(super) struct UploadParams {
     responses((status = 200, body = Upload), (status = 409), (status = 413), (status = 507)))]
 pub(super) async fn put(
     State(manager): State<Arc<Manager>>,
+    caller: Caller,
     Path(id): Path<String>,
     params: Result<Query<UploadParams>, QueryRejection>,
     body: Body,
 ) -> Result<Json<Upload>, ApiError> {
-    let (id, Query(params)) = (UploadId::parse(&id)?, params?);
+    let (id, Query(params)) = (UploadId::parse(&caller.scope(), &id)?, params?);
     let mut bytes = body.into_data_stream();
     let taken = take(&manager, id, params.offset, &mut bytes).await;
     if taken.is_err() {
@@ -66,8 +68,9 @@ pub(super) async fn finish(
     Told(cause): Told,
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<Program>), ApiError> {
-    let finished = manager.uploads.finish(&manager.programs, UploadId::parse(&id)?).await?;
-    answer(&manager, caller, &cause, finished).await
+    let id = UploadId::parse(&caller.scope(), &id)?;
+    let finished = manager.uploads.finish(&manager.programs, id).await?;
+    answer(&manager, &caller, &cause, finished).await
 }
 
 async fn take(

@@ -3,8 +3,9 @@
 use super::*;
 use crate::actor::Actor;
 use crate::config::Config;
+use crate::events::Owned;
 use crate::store::{AcceptRequest, AddGuest, ChangeGuest, Door, Place};
-use doorbell_api::event::{Change, Event};
+use doorbell_api::event::Change;
 use doorbell_api::guest::Presence;
 use doorbell_api::request::{OnDisconnect, State};
 use doorbell_wire::ids::RequestId;
@@ -83,6 +84,7 @@ async fn add(manager: &Arc<Manager>, name: &str, cid: u32, qmp: &Path) -> GuestR
         share: None,
         trigger: None,
         set_clock: false,
+        tenant: None,
     };
     let guest = manager.store.add_guest(&Actor::Manager, add).await.unwrap();
     follow(manager, &guest).await;
@@ -140,8 +142,8 @@ impl Monitor {
     }
 }
 
-async fn heard(events: &mut broadcast::Receiver<Event>) -> Change {
-    tokio::time::timeout(PATIENCE, events.recv()).await.expect("an event").unwrap().change
+async fn heard(events: &mut broadcast::Receiver<Owned>) -> Change {
+    tokio::time::timeout(PATIENCE, events.recv()).await.expect("an event").unwrap().event.change
 }
 
 #[tokio::test]

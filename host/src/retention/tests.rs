@@ -48,6 +48,7 @@ impl Bench {
             share: None,
             trigger: None,
             set_clock: false,
+            tenant: None,
         };
         let guest = manager.store.add_guest(&ROOT, add).await.unwrap();
         Self { dir, manager, guest }

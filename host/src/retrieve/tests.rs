@@ -155,7 +155,7 @@ impl Bench {
 
     async fn run(&self, url: &str, bytes: &[u8]) -> Result<Arrived, String> {
         let fetcher = Fetcher::new(self.fetch.clone(), self.programs.clone()).with_names(self.names.clone());
-        let errand = Errand { digest: digest(bytes), url: url.to_owned() };
+        let errand = Errand { digest: digest(bytes), url: url.to_owned(), tenant: None };
         fetcher.run(&errand, &Semaphore::new(1), |_: Try<'_>| {}).await
     }
 
@@ -381,8 +381,11 @@ async fn who_waits_for_a_turn_waits_and_who_waits_for_another_try_has_none() {
     let good = Server::of(vec![ok(b"two")]).await;
     let fetcher = Fetcher::new(bench.fetch.clone(), bench.programs.clone());
     let turns = Semaphore::new(1);
-    let errand =
-        |server: &Server, bytes: &[u8]| Errand { digest: digest(bytes), url: server.url("127.0.0.1") };
+    let errand = |server: &Server, bytes: &[u8]| Errand {
+        digest: digest(bytes),
+        url: server.url("127.0.0.1"),
+        tenant: None,
+    };
     let (one, two) = (errand(&broken, b"one"), errand(&good, b"two"));
     let first = fetcher.run(&one, &turns, |_| {});
     let second = async {

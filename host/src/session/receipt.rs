@@ -4,6 +4,7 @@
 //! guest has in hand: a long output is read back, and the disk takes its time.
 
 use super::{End, Hand, Session, Stored};
+use crate::access::TenantName;
 use crate::manager::Manager;
 use crate::session::hand::Held;
 use crate::time::unix_us;
@@ -107,16 +108,18 @@ async fn store_receipt(manager: Arc<Manager>, guest: GuestId, unstored: Unstored
         manager.store.store_receipt(guest, ack, kept, stamps).await
     };
     let row = stored.await;
-    if unstored.counts && matches!(row, Ok(Some(_))) {
-        tokio::spawn(count(manager, request));
+    if unstored.counts
+        && let Ok(Some(row)) = &row
+    {
+        tokio::spawn(count(manager, request, row.tenant.clone()));
     }
     (Box::new(unstored), row)
 }
 
 /// Counts the ways of a request that is over, behind everybody's back.
-async fn count(manager: Arc<Manager>, request: RequestId) {
+async fn count(manager: Arc<Manager>, request: RequestId, tenant: Option<TenantName>) {
     match manager.store.trace(request).await {
-        Ok(trace) => manager.histograms.count(&trace.passed),
+        Ok(trace) => manager.histograms.count(tenant.as_ref(), &trace.passed),
         Err(error) => {
             warn!(%request, error = error.whole(), "the stations of a request could not be counted")
         }

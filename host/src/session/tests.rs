@@ -45,6 +45,7 @@ impl Bench {
             share: None,
             trigger: None,
             set_clock: false,
+            tenant: None,
         };
         let manager = Manager::open(config, String::new()).unwrap();
         let guest = manager.store.add_guest(&ROOT, add).await.unwrap();
@@ -440,7 +441,7 @@ async fn a_word_that_is_said_again_is_counted_once() {
     assert!(matches!(peer.hear().await, FromHost::Attached(_)));
     peer.say_succeeded(request).await;
     let counted = || {
-        let shown = bench.manager.histograms.show().stations;
+        let shown = bench.manager.histograms.show(&crate::access::Scope::All).stations;
         shown.into_iter().find(|one| one.station == Station::Stored).map(|one| one.count)
     };
     let end = Instant::now() + PATIENCE;

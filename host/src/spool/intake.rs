@@ -11,6 +11,7 @@ use super::entry::{self, Entry, Fault, Quiet, Writers};
 use super::names::{Kind, kind, label, shown};
 use super::outbox::Contents;
 use super::place::Rooms;
+use crate::access::Scope;
 use crate::actor::Actor;
 use crate::cause::Cause;
 use crate::manager::Manager;
@@ -240,7 +241,7 @@ impl Clerk<'_> {
             Content::Program(digest) => ask::plain(*digest, &shown(&entry.name)).map_err(Fault::Refused)?,
             Content::Request(bytes) => self.asked(bytes).await?,
         };
-        let new = crate::api::convert::request(self.manager, new, Cause::default()).await;
+        let new = crate::api::convert::request(self.manager, &Scope::All, new, Cause::default()).await;
         let mut new = new.map_err(|error| Stop::because(error.code(), error.message()))?;
         new.id = Some(id);
         let file = Spooling {

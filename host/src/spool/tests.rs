@@ -135,6 +135,7 @@ async fn add(manager: &Manager, name: &str, cid: u32) -> GuestRow {
         share: None,
         trigger: None,
         set_clock: false,
+        tenant: None,
     };
     let row = manager.store.add_guest(&crate::actor::Actor::Manager, add).await.unwrap();
     Spool::make(manager, &row).await.unwrap();

@@ -3,14 +3,16 @@
 //! Called by the station `retrieve`. Until its program has arrived a request is queued, and no other of its kind
 //! is offered to its guest before it.
 
+use super::guest_rows::label;
+use super::holdings::hold;
 use super::receipts::{Closing, close};
 use super::requests::many;
 use super::writer::Work;
 use super::{AcceptRequest, RequestRow, Store, StoreError};
+use crate::access::Label;
 use crate::request::{Happening, from_elsewhere, shown};
 use crate::retrieve::{Errand, Location};
 use doorbell_api::request::Source;
-use doorbell_wire::ids::Digest;
 use doorbell_wire::message::action::{Action, Executable, Program, Run, RunParts, RunReboot};
 use rusqlite::{Connection, params};
 
@@ -21,10 +23,11 @@ impl Store {
     /// When the data base cannot be read.
     pub async fn awaited(&self) -> Result<Vec<Errand>, StoreError> {
         self.read(|conn| {
-            let sql = "SELECT source FROM requests WHERE awaits_program = 1 AND state = 'queued'
-                 GROUP BY json_extract(source, '$.sha256'), json_extract(source, '$.url') ORDER BY min(number)";
+            let sql = "SELECT source, tenant FROM requests WHERE awaits_program = 1 AND state = 'queued'
+                 GROUP BY json_extract(source, '$.sha256'), json_extract(source, '$.url'), tenant
+                 ORDER BY min(number)";
             let mut rows = conn.prepare_cached(sql)?;
-            rows.query_and_then([], |row| errand(&row.get::<_, String>(0)?))?.collect()
+            rows.query_and_then([], |row| errand(&row.get::<_, String>(0)?, row.get(1)?))?.collect()
         })
         .await
     }
@@ -34,11 +37,15 @@ impl Store {
     ///
     /// # Errors
     /// When the data base cannot be written.
-    pub async fn arrived(&self, digest: Digest, len: u64, how: &str) -> Result<Vec<RequestRow>, StoreError> {
-        let how = how.to_owned();
+    pub async fn arrived(&self, errand: &Errand, len: u64, how: &str) -> Result<Vec<RequestRow>, StoreError> {
+        let (how, Errand { digest, tenant, .. }) = (how.to_owned(), errand.clone());
         self.write(move |work| {
-            let waiting =
-                awaiting(work.conn, "json_extract(r.source, '$.sha256') = ?1", [digest.to_string()])?;
+            let of = "json_extract(r.source, '$.sha256') = ?1 AND r.tenant IS ?2";
+            let owner = tenant.as_ref().map(Label::as_str);
+            let waiting = awaiting(work.conn, of, params![digest.to_string(), owner])?;
+            if let Some(tenant) = &tenant {
+                hold(work, tenant, digest)?;
+            }
             waiting.into_iter().map(|row| go_on(work, row, len, &how)).collect()
         })
         .await
@@ -51,8 +58,10 @@ impl Store {
     pub async fn not_retrieved(&self, errand: &Errand, detail: &str) -> Result<Vec<RequestRow>, StoreError> {
         let (errand, detail) = (errand.clone(), detail.to_owned());
         self.write(move |work| {
-            let of = "json_extract(r.source, '$.sha256') = ?1 AND json_extract(r.source, '$.url') = ?2";
-            let waiting = awaiting(work.conn, of, [errand.digest.to_string(), errand.url])?;
+            let of = "json_extract(r.source, '$.sha256') = ?1 AND json_extract(r.source, '$.url') = ?2
+                 AND r.tenant IS ?3";
+            let owner = errand.tenant.as_ref().map(Label::as_str);
+            let waiting = awaiting(work.conn, of, params![errand.digest.to_string(), errand.url, owner])?;
             let why =
                 Closing { happening: Happening::ProgramGone, event: "request-not-retrieved", by: "manager" };
             waiting.into_iter().map(|row| close(work, row, &why, &detail)).collect()
@@ -66,7 +75,7 @@ impl RequestRow {
     #[must_use]
     pub fn errand(&self) -> Option<Errand> {
         let Source { url, sha256, .. } = self.source.as_ref().filter(|_| self.awaits_program)?;
-        Some(Errand { digest: sha256.parse().ok()?, url: url.clone() })
+        Some(Errand { digest: sha256.parse().ok()?, url: url.clone(), tenant: self.tenant.clone() })
     }
 }
 
@@ -96,10 +105,10 @@ pub(super) fn read(source: &str) -> Result<Source, StoreError> {
     serde_json::from_str(source).map_err(|error| StoreError::damaged("source of a request", error))
 }
 
-fn errand(source: &str) -> Result<Errand, StoreError> {
+fn errand(source: &str, tenant: Option<String>) -> Result<Errand, StoreError> {
     let Source { url, sha256, .. } = read(source)?;
     let digest = sha256.parse().map_err(|error| StoreError::damaged("source of a request", error))?;
-    Ok(Errand { digest, url })
+    Ok(Errand { digest, url, tenant: tenant.map(|name| label(&name)).transpose()? })
 }
 
 fn awaiting(

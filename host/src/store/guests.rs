@@ -3,19 +3,22 @@
 //! Called by the API and, for one guest by its id, by the rest of the store. Trusts values of checked types;
 //! paths come from operators and are looked at here.
 
+use super::guest_rows::{by_id, read_guest, seen, select, within};
 use super::places::{check_key_free, check_place_free, checked_path, checked_place, columns, share_of};
 use super::receipts::{Closing, close};
 use super::requests::open_of;
-use super::triggers::{change_trigger, check_share_free, check_trigger, trigger_of, word_of};
+use super::tenants::{change_tenant, check_tenant};
+use super::triggers::{change_trigger, check_share_free, check_trigger, word_of};
 use super::writer::Work;
 use super::{AddGuest, ChangeGuest, GuestRow, Place, Removed, Store, StoreError};
+use crate::access::Label;
 use crate::actor::Actor;
 use crate::request::Happening;
 use base64ct::{Base64Unpadded, Encoding};
 use doorbell_api::guest::Trigger;
-use doorbell_wire::ids::{GuestCid, GuestId, GuestName, PublicKey};
+use doorbell_wire::ids::{GuestId, GuestName, PublicKey};
 use doorbell_wire::limits::CONCURRENCY_MAX;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest as _, Sha256};
 use std::path::PathBuf;
 
@@ -68,9 +71,11 @@ impl Store {
     /// # Errors
     /// When the data base cannot be read.
     pub async fn guests(&self) -> Result<Vec<GuestRow>, StoreError> {
-        self.read(|conn| {
-            let mut rows = conn.prepare_cached(&select("TRUE ORDER BY g.name"))?;
-            rows.query_and_then([], read_guest)?.collect()
+        let scope = self.scope.clone();
+        self.read(move |conn| {
+            let condition = format!("{} ORDER BY g.name", within("g.tenant", 1));
+            let mut rows = conn.prepare_cached(&select(&condition))?;
+            rows.query_and_then([scope.name()], read_guest)?.collect()
         })
         .await
     }
@@ -117,9 +122,11 @@ impl Store {
     /// # Errors
     /// When the data base cannot be read.
     pub async fn guest_count(&self) -> Result<u64, StoreError> {
-        self.read(|conn| {
-            let sql = "SELECT count(*) FROM guests WHERE removed_at_ms IS NULL";
-            Ok(conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+        let scope = self.scope.clone();
+        self.read(move |conn| {
+            let within = within("tenant", 1);
+            let sql = format!("SELECT count(*) FROM guests WHERE removed_at_ms IS NULL AND {within}");
+            Ok(conn.prepare_cached(&sql)?.query_row([scope.name()], |row| row.get(0))?)
         })
         .await
     }
@@ -148,19 +155,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn guest(&self, name: &GuestName) -> Result<GuestRow, StoreError> {
-        let name = name.clone();
-        self.read(move |conn| by_name(conn, &name)).await
+        let (name, scope) = (name.clone(), self.scope.clone());
+        self.read(move |conn| seen(conn, &name, &scope)).await
     }
-}
-
-/// The guest of this name that is not removed.
-pub(super) fn by_name(conn: &Connection, name: &GuestName) -> Result<GuestRow, StoreError> {
-    one(conn, "g.name = ?1", name.as_str(), name.to_string())
-}
-
-/// The guest of this id that is not removed.
-pub(super) fn by_id(conn: &Connection, id: GuestId) -> Result<GuestRow, StoreError> {
-    one(conn, "g.id = ?1", id.as_bytes(), id.to_string())
 }
 
 /// Sequences of a guest go on where those of a removed guest with the same key ended: the agent is the
@@ -212,12 +209,15 @@ fn add(work: &mut Work<'_>, by: &str, new: AddGuest) -> Result<GuestRow, StoreEr
     if let Some(key) = &new.key {
         check_key_free(work.conn, id, key)?;
     }
+    if let Some(tenant) = &new.tenant {
+        check_tenant(work.conn, tenant)?;
+    }
     let (cid, hybrid) = columns(&place);
     work.conn
         .prepare_cached(
             "INSERT INTO guests (id, name, cid, hybrid_socket, qmp, public_key, added_at_ms, concurrency,
-             share, trigger, set_clock)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             share, trigger, set_clock, tenant)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             id.as_bytes(),
@@ -230,7 +230,8 @@ fn add(work: &mut Work<'_>, by: &str, new: AddGuest) -> Result<GuestRow, StoreEr
             bounded(new.concurrency.unwrap_or(1))?,
             share,
             word_of(trigger),
-            new.set_clock
+            new.set_clock,
+            new.tenant.as_ref().map(Label::as_str)
         ])?;
     if let Some(key) = &new.key {
         continue_sequences(work.conn, id, key)?;
@@ -239,7 +240,8 @@ fn add(work: &mut Work<'_>, by: &str, new: AddGuest) -> Result<GuestRow, StoreEr
     let qmp = qmp.map(|path| format!(", qmp {path:?}")).unwrap_or_default();
     let trigger =
         if trigger == Trigger::Ring { String::new() } else { format!(", trigger {}", word_of(trigger)) };
-    let detail = format!("id {id}, {place}, {key}{qmp}{trigger}");
+    let tenant = new.tenant.map(|tenant| format!(", of tenant {tenant}")).unwrap_or_default();
+    let detail = format!("id {id}, {place}, {key}{qmp}{trigger}{tenant}");
     work.audit(by, "guest-added", Some(new.name.as_str()), None, detail)?;
     by_id(work.conn, id)
 }
@@ -250,8 +252,8 @@ fn change(
     name: &GuestName,
     asked: ChangeGuest,
 ) -> Result<GuestRow, StoreError> {
-    let ChangeGuest { place, qmp, concurrency, share, trigger, set_clock } = asked;
-    let guest = by_name(work.conn, name)?;
+    let ChangeGuest { place, qmp, concurrency, share, trigger, set_clock, tenant } = asked;
+    let guest = work.guest(name)?;
     let mut told = Vec::new();
     if let Some(place) = place.map(checked_place).transpose()?.filter(|place| *place != guest.place) {
         check_place_free(work.conn, guest.id, &place)?;
@@ -281,6 +283,9 @@ fn change(
             .execute(params![guest.id.as_bytes(), set])?;
         told.push(format!("its clock is {}set", if set { "" } else { "no longer " }));
     }
+    if let Some(tenant) = tenant.filter(|tenant| *tenant != guest.tenant) {
+        change_tenant(work, &guest, tenant.as_ref(), &mut told)?;
+    }
     if !told.is_empty() {
         work.audit(by, "guest-changed", Some(name.as_str()), None, told.join(", "))?;
     }
@@ -288,7 +293,7 @@ fn change(
 }
 
 fn remove(work: &mut Work<'_>, by: &str, name: &GuestName) -> Result<Removed, StoreError> {
-    let guest = by_name(work.conn, name)?;
+    let guest = work.guest(name)?;
     let closed = open_of(work.conn, guest.id)?
         .into_iter()
         .map(|row| {
@@ -296,30 +301,16 @@ fn remove(work: &mut Work<'_>, by: &str, name: &GuestName) -> Result<Removed, St
             close(work, row, &why, "its guest was removed")
         })
         .collect::<Result<Vec<_>, _>>()?;
+    // As long as it is there, the trail knows whose it is.
+    let detail = format!("id {}, {}, {} open requests", guest.id, guest.place, closed.len());
+    work.audit(by, "guest-removed", Some(name.as_str()), None, detail)?;
     work.conn
         .prepare_cached(
             "UPDATE guests SET removed_at_ms = ?2, token_current = NULL, token_next = NULL,
              pending_key = NULL, pending_met_at = NULL, pending_seen_ms = NULL WHERE id = ?1",
         )?
         .execute(params![guest.id.as_bytes(), work.now])?;
-    let detail = format!("id {}, {}, {} open requests", guest.id, guest.place, closed.len());
-    work.audit(by, "guest-removed", Some(name.as_str()), None, detail)?;
     Ok(Removed { id: guest.id, closed })
-}
-
-fn one(
-    conn: &Connection,
-    condition: &str,
-    value: impl rusqlite::ToSql,
-    asked: String,
-) -> Result<GuestRow, StoreError> {
-    let mut rows = conn.prepare_cached(&select(condition))?;
-    let found = rows.query_and_then([value], read_guest)?.next().transpose()?;
-    found.ok_or(StoreError::NotFound {
-        what: "guest",
-        name: asked,
-        hint: "`doorbell guest ls` shows all, `doorbell guest add` makes one",
-    })
 }
 
 /// The name of another guest for which the condition holds.
@@ -340,54 +331,6 @@ fn bounded(concurrency: u8) -> Result<u8, StoreError> {
     Err(StoreError::invalid(format!(
         "concurrency {concurrency} is not valid: expected 1 to {CONCURRENCY_MAX} requests at once"
     )))
-}
-
-fn select(condition: &str) -> String {
-    format!(
-        "SELECT g.id, g.name, g.cid, g.hybrid_socket, g.qmp, g.public_key, g.copy, g.added_at_ms, g.last_seen_ms,
-         g.agent, g.pending_key IS NOT NULL, g.concurrency,
-         (SELECT count(*) FROM requests r
-          WHERE r.guest = g.id AND r.state IN ('queued', 'offered', 'fetched', 'started')),
-         g.share, g.trigger, g.set_clock
-         FROM guests g WHERE g.removed_at_ms IS NULL AND {condition}"
-    )
-}
-
-fn read_guest(row: &Row<'_>) -> Result<GuestRow, StoreError> {
-    let damaged = |error| StoreError::damaged("guest", error);
-    let (cid, hybrid): (Option<u32>, Option<String>) = (row.get(2)?, row.get(3)?);
-    let share = row.get::<_, Option<String>>(13)?.map(PathBuf::from);
-    let place = match (cid, hybrid) {
-        (Some(cid), _) => Place::Cid(GuestCid::try_from(cid).map_err(damaged)?),
-        (None, Some(path)) => Place::Hybrid(path.into()),
-        (None, None) => Place::Share(share.clone().unwrap_or_default()),
-    };
-    let copy: Option<String> = row.get(6)?;
-    let trigger: String = row.get(14)?;
-    let agent: Option<String> = row.get(9)?;
-    Ok(GuestRow {
-        id: GuestId::new(row.get(0)?),
-        name: row.get::<_, String>(1)?.try_into().map_err(damaged)?,
-        place,
-        qmp: row.get::<_, Option<String>>(4)?.map(PathBuf::from),
-        key: row.get::<_, Option<[u8; 32]>>(5)?.map(PublicKey::new),
-        copy: copy
-            .map(|text| serde_json::from_str(&text))
-            .transpose()
-            .map_err(|error| StoreError::damaged("copy", error))?,
-        share,
-        trigger: trigger_of(&trigger).ok_or_else(|| StoreError::damaged("trigger", trigger))?,
-        set_clock: row.get(15)?,
-        added_at_ms: row.get(7)?,
-        last_seen_ms: row.get(8)?,
-        agent: agent
-            .map(|text| serde_json::from_str(&text))
-            .transpose()
-            .map_err(|error| StoreError::damaged("agent", error))?,
-        pending: row.get(10)?,
-        concurrency: row.get(11)?,
-        open_requests: row.get(12)?,
-    })
 }
 
 /// Fresh random bytes.

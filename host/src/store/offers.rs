@@ -73,7 +73,7 @@ impl Store {
 }
 
 fn next_offer(work: &mut Work<'_>, guest: GuestId, pull: &Pull) -> Result<NextOffer, StoreError> {
-    let known = super::guests::by_id(work.conn, guest)?;
+    let known = super::guest_rows::by_id(work.conn, guest)?;
     let mut moved = settle(work, guest, pull)?;
     let mut hands = Hands::count(work.conn, guest, &pull.in_hand, known.concurrency)?;
     while let Some(row) = hands.lowest(work.conn, guest)? {

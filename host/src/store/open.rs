@@ -168,17 +168,18 @@ pub(super) fn touch(conn: &Connection) -> rusqlite::Result<()> {
 fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     let form = form_of(conn)?;
     match form {
-        0 => take_form(conn, SCHEMA),
-        3 => take_form(conn, &[FROM_3, FROM_4].concat()),
-        4 => take_form(conn, FROM_4),
+        0 => take_form(conn, &[SCHEMA, ACCESS]),
+        3 => take_form(conn, &[FROM_3, FROM_4, ACCESS]),
+        4 => take_form(conn, &[FROM_4, ACCESS]),
+        5 => take_form(conn, &[ACCESS]),
         _ => check_form(form),
     }
 }
 
 /// All of a new form or nothing.
-fn take_form(conn: &mut Connection, statements: &str) -> Result<(), StoreError> {
+fn take_form(conn: &mut Connection, parts: &[&str]) -> Result<(), StoreError> {
     let transaction = conn.transaction()?;
-    transaction.execute_batch(statements)?;
+    parts.iter().try_for_each(|part| transaction.execute_batch(part))?;
     transaction.pragma_update(None, "user_version", FORM)?;
     Ok(transaction.commit()?)
 }
@@ -221,8 +222,10 @@ pub(super) const RESTORING: &str = "restoring";
 /// Nobody else writes; this bounds the wait for our own reader's locks.
 const BUSY: Duration = Duration::from_secs(5);
 /// The form of the data base that this code reads and writes.
-const FORM: usize = 5;
+const FORM: usize = 6;
 const SCHEMA: &str = include_str!("schema.sql");
+/// What the forms before have not: tenants, and who is let in.
+const ACCESS: &str = include_str!("access.sql");
 /// What form 4 has not.
 const FROM_4: &str = "ALTER TABLE requests ADD COLUMN signed TEXT CHECK (json_valid(signed));";
 /// What form 3 has not.

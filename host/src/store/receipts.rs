@@ -75,7 +75,7 @@ fn acknowledge(
     kept: OutputKept,
     stamps: &[Stamp],
 ) -> Result<Option<RequestRow>, StoreError> {
-    let known = super::guests::by_id(work.conn, guest)?;
+    let known = super::guest_rows::by_id(work.conn, guest)?;
     let by = format!("guest {}", known.name);
     let Some(row) = maybe(work.conn, ack.request)?.filter(|row| row.guest_id == guest) else {
         let detail = "it acknowledged a request that is not its own";

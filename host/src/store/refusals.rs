@@ -4,7 +4,6 @@
 //! refusal that is like one before it is counted, not written; so is what goes beyond a few that differ. The counts
 //! are written when their window is over. Kept in memory: a manager that is killed forgets counts, never a refusal.
 
-use super::guests::by_name;
 use super::writer::Work;
 use super::{Store, StoreError};
 use crate::actor::Actor;
@@ -38,7 +37,7 @@ impl Store {
         self.write(move |work| {
             let Refusal { event, guest, what, from, by_guest } = refusal;
             // A name that no guest has is only a word of the asker's.
-            let guest = guest.filter(|name| by_name(work.conn, name).is_ok());
+            let guest = guest.filter(|name| work.guest(name).is_ok());
             let name = guest.as_ref().map(GuestName::as_str);
             let key = Key::of(&by, event, name.filter(|_| by_guest));
             let first = work.refusals.meet(key, &what, Instant::now());

@@ -4,12 +4,14 @@
 //! types; a caller's own request id is taken for a repetition only when everything else is the same too.
 
 use super::awaited::{read, same_action, told_source, written};
-use super::guests::{by_name, random};
+use super::guest_rows::label;
+use super::guests::random;
 use super::receipts::{Closing, close};
 use super::retention::refuse_ended;
 use super::stages::put;
 use super::writer::Work;
 use super::{AcceptRequest, GuestRow, RequestRow, Store, StoreError};
+use crate::access::{Label, Scope};
 use crate::actor::Actor;
 use crate::cause::Cause;
 use crate::request::{Admission, Happening, from_elsewhere, from_word, shown, summary};
@@ -75,7 +77,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn request(&self, id: RequestId) -> Result<RequestRow, StoreError> {
-        self.read(move |conn| by_id(conn, id)).await
+        let scope = self.scope.clone();
+        self.read(move |conn| {
+            let row = by_id(conn, id)?;
+            if scope.covers(row.tenant.as_ref()) { Ok(row) } else { Err(not_found(id.to_string())) }
+        })
+        .await
     }
 }
 
@@ -84,7 +91,7 @@ pub(super) fn by_id(conn: &Connection, id: RequestId) -> Result<RequestRow, Stor
     if let Some(row) = maybe(conn, id)? {
         return Ok(row);
     }
-    refuse_ended(conn, id)?;
+    refuse_ended(conn, id, &Scope::All)?;
     Err(not_found(id.to_string()))
 }
 
@@ -112,7 +119,7 @@ pub(super) fn many(
         "SELECT r.id, g.name, r.guest, r.sequence, r.action, r.state, r.asked_by, r.reason, r.accepted_at_ms,
          r.expires_in_ms, r.expires_at_ms, r.timeout_ms, r.idempotent, r.cancel_asked, r.offers, r.starts,
          c.receipt, r.urgent, r.on_disconnect, r.step, r.confirm_within_ms, r.stdout_base, r.stderr_base,
-         r.output_removed_at_ms, r.source, r.awaits_program, r.ticket, r.signed
+         r.output_removed_at_ms, r.source, r.awaits_program, r.ticket, r.signed, r.tenant
          FROM requests r JOIN guests g ON g.id = r.guest LEFT JOIN receipts c ON c.request = r.id
          WHERE {condition}"
     );
@@ -127,12 +134,15 @@ pub(super) fn accept(
     new: AcceptRequest,
     at_us: u64,
 ) -> Result<(Admission, RequestRow), StoreError> {
-    let guest = by_name(work.conn, name)?;
+    let guest = work.guest(name)?;
     if let Some(known) = new.id.map(|id| maybe(work.conn, id)).transpose()?.flatten() {
+        if !work.scope.covers(known.tenant.as_ref()) {
+            return Err(id_taken(known.id));
+        }
         return repeated(known, guest.id, &new).map(|row| (Admission::Unchanged, row));
     }
     if let Some(id) = new.id {
-        refuse_ended(work.conn, id)?;
+        refuse_ended(work.conn, id, &work.scope)?;
     }
     let shown = shown(&new.action).ok_or_else(|| {
         StoreError::invalid(format!("{} only reads: send it as a query", new.action.name()))
@@ -170,6 +180,7 @@ pub(super) fn accept(
         output_base: Offsets::default(),
         receipt: None,
         output_removed_at_ms: None,
+        tenant: guest.tenant,
         action: new.action,
     };
     insert(work.conn, &row)?;
@@ -205,14 +216,19 @@ fn repeated(known: RequestRow, guest: GuestId, new: &AcceptRequest) -> Result<Re
     )))
 }
 
+/// No word of whose it is: whoever has an id of another tenant's learns that it was used, and nothing else.
+pub(super) fn id_taken(id: RequestId) -> StoreError {
+    StoreError::conflict(format!("request id {id} cannot be used: give this one an id of its own, or none"))
+}
+
 fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
     let unwritten = |error| StoreError::internal("write the action", error);
     let action = serde_json::to_string(&row.action).map_err(unwritten)?;
     conn.prepare_cached(
         "INSERT INTO requests (id, guest, sequence, action, timeout_ms, expires_in_ms, expires_at_ms, idempotent,
          reason, asked_by, accepted_at_ms, urgent, on_disconnect, confirm_within_ms, payload, source,
-         awaits_program, ticket, signed, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, 'queued')",
+         awaits_program, ticket, signed, tenant, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, 'queued')",
     )?
     .execute(params![
         row.id.as_bytes(),
@@ -233,7 +249,8 @@ fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
         row.source.as_ref().map(written).transpose()?,
         row.awaits_program,
         row.ticket.as_ref().map(ShortText::as_str),
-        row.signed.as_ref().map(serde_json::to_string).transpose().map_err(unwritten)?
+        row.signed.as_ref().map(serde_json::to_string).transpose().map_err(unwritten)?,
+        row.tenant.as_ref().map(Label::as_str)
     ])?;
     Ok(())
 }
@@ -282,6 +299,9 @@ fn cancel(
     why: Option<&'static str>,
 ) -> Result<RequestRow, StoreError> {
     let mut row = by_id(work.conn, id)?;
+    if !work.scope.covers(row.tenant.as_ref()) {
+        return Err(not_found(id.to_string()));
+    }
     if row.state.is_final() || row.cancel_asked {
         return Ok(row);
     }
@@ -346,6 +366,7 @@ fn read_request(row: &Row<'_>) -> Result<RequestRow, StoreError> {
         output_base: Offsets { stdout: row.get(21)?, stderr: row.get(22)? },
         receipt: receipt.map(|text| serde_json::from_str(&text)).transpose().map_err(text)?,
         output_removed_at_ms: row.get(23)?,
+        tenant: row.get::<_, Option<String>>(28)?.map(|name| label(&name)).transpose()?,
     })
 }
 

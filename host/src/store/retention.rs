@@ -4,7 +4,10 @@
 //! Called by `crate::retention`, which removes the files after the rows say so. The audit trail is never
 //! shortened; it says of each removal how much went.
 
+use super::guest_rows::{label, within};
+use super::requests::id_taken;
 use super::{Store, StoreError, open, reader};
+use crate::access::{Scope, TenantName};
 use crate::actor::Actor;
 use crate::retention::plan::{Bounds, Thing, over};
 use crate::time::shown;
@@ -125,12 +128,13 @@ pub(super) struct Ended {
     state: String,
     ended_at_ms: u64,
     removed_at_ms: u64,
+    tenant: Option<TenantName>,
 }
 
 impl Ended {
     /// What whoever asks for it is told.
     pub(super) fn gone(&self) -> StoreError {
-        let Self { id, guest, state, ended_at_ms, removed_at_ms } = self;
+        let Self { id, guest, state, ended_at_ms, removed_at_ms, .. } = self;
         let (ended, removed) = (shown(*ended_at_ms), shown(*removed_at_ms));
         StoreError::Gone {
             message: format!(
@@ -142,8 +146,12 @@ impl Ended {
 }
 
 /// An id that was used before is not accepted once more, however long ago its request was removed.
-pub(super) fn refuse_ended(conn: &Connection, id: RequestId) -> Result<(), StoreError> {
-    ended_between(conn, id, id)?.map_or(Ok(()), |ended| Err(ended.gone()))
+pub(super) fn refuse_ended(conn: &Connection, id: RequestId, scope: &Scope) -> Result<(), StoreError> {
+    match ended_between(conn, id, id, &Scope::All)? {
+        None => Ok(()),
+        Some(ended) if scope.covers(ended.tenant.as_ref()) => Err(ended.gone()),
+        Some(_) => Err(id_taken(id)),
+    }
 }
 
 /// A removed request whose id is in these bounds, if there is one.
@@ -151,16 +159,22 @@ pub(super) fn ended_between(
     conn: &Connection,
     low: RequestId,
     high: RequestId,
+    scope: &Scope,
 ) -> Result<Option<Ended>, StoreError> {
-    let sql = "SELECT e.id, g.name, e.state, e.ended_at_ms, e.removed_at_ms
-         FROM ended e JOIN guests g ON g.id = e.guest WHERE e.id BETWEEN ?1 AND ?2 LIMIT 1";
+    let sql = format!(
+        "SELECT e.id, g.name, e.state, e.ended_at_ms, e.removed_at_ms, e.tenant
+         FROM ended e JOIN guests g ON g.id = e.guest WHERE e.id BETWEEN ?1 AND ?2 AND {} LIMIT 1",
+        within("e.tenant", 3)
+    );
     let read = |row: &rusqlite::Row<'_>| {
         let id = RequestId::new(row.get(0)?);
         let (guest, state) = (row.get(1)?, row.get(2)?);
-        Ok(Ended { id, guest, state, ended_at_ms: row.get(3)?, removed_at_ms: row.get(4)? })
+        let tenant = row.get::<_, Option<String>>(5)?.map(|name| label(&name)).transpose()?;
+        Ok(Ended { id, guest, state, ended_at_ms: row.get(3)?, removed_at_ms: row.get(4)?, tenant })
     };
-    let mut look = conn.prepare_cached(sql)?;
-    Ok(look.query_row([low.as_bytes(), high.as_bytes()], read).optional()?)
+    let mut look = conn.prepare_cached(&sql)?;
+    let mut rows = look.query_and_then(params![low.as_bytes(), high.as_bytes(), scope.name()], read)?;
+    rows.next().transpose()
 }
 
 fn due(conn: &Connection, kept: Kept, now: u64) -> Result<Due, StoreError> {
@@ -261,8 +275,8 @@ fn retire(work: &mut super::writer::Work<'_>, by: &str, batch: &Batch) -> Result
 
 /// Removes one request that is over, and keeps its id. Gives what its output took.
 fn remove(conn: &Connection, id: RequestId, now: u64) -> Result<Option<u64>, StoreError> {
-    let kept = "INSERT INTO ended (id, guest, sequence, state, ended_at_ms, removed_at_ms)
-         SELECT id, guest, sequence, state, ended_at_ms, ?2 FROM requests WHERE id = ?1 AND ended_at_ms IS NOT NULL";
+    let kept = "INSERT INTO ended (id, guest, sequence, state, ended_at_ms, removed_at_ms, tenant)
+         SELECT id, guest, sequence, state, ended_at_ms, ?2, tenant FROM requests WHERE id = ?1 AND ended_at_ms IS NOT NULL";
     if conn.prepare_cached(kept)?.execute(params![id.as_bytes(), now])? == 0 {
         return Ok(None);
     }

@@ -2,6 +2,7 @@
 //!
 //! Read by sessions, API and events. Nothing in here reaches the data base by itself.
 
+use crate::access::TenantName;
 use crate::request::{Admission, reboot};
 use crate::signed::shown as shown_signature;
 use doorbell_api::guest::{AgentInfo, CopyMet, Trigger};
@@ -53,6 +54,8 @@ pub struct AddGuest {
     pub trigger: Option<Trigger>,
     /// Whether its clock is set to the host's.
     pub set_clock: bool,
+    /// Who owns it.
+    pub tenant: Option<TenantName>,
 }
 
 /// A change of a guest; what is `None` stays.
@@ -70,6 +73,8 @@ pub struct ChangeGuest {
     pub trigger: Option<Trigger>,
     /// Whether its clock is set to the host's.
     pub set_clock: Option<bool>,
+    /// Who owns it, or nobody.
+    pub tenant: Option<Option<TenantName>>,
 }
 
 /// A guest.
@@ -93,6 +98,8 @@ pub struct GuestRow {
     pub trigger: Trigger,
     /// Whether its clock is set to the host's.
     pub set_clock: bool,
+    /// Who owns it.
+    pub tenant: Option<TenantName>,
     /// When it was added.
     pub added_at_ms: u64,
     /// When it was last heard of.
@@ -232,6 +239,8 @@ pub struct RequestRow {
     pub receipt: Option<Receipt>,
     /// When retention removed its output.
     pub output_removed_at_ms: Option<u64>,
+    /// Who owned its guest when it was accepted.
+    pub tenant: Option<TenantName>,
 }
 
 impl RequestRow {

@@ -3,7 +3,8 @@
 //! Called by a guest's session when the signature in its hello was verified, and by the API for approvals.
 //! Trusts that the bearer holds the key; whether it is the guest, a copy of it or a rewound one is decided here.
 
-use super::guests::{by_id, by_name, continue_sequences, fingerprint};
+use super::guest_rows::{by_id, within};
+use super::guests::{continue_sequences, fingerprint};
 use super::places::check_key_free;
 use super::rewound::{ClockTold, contradiction};
 use super::tokens::{Door, Tokens};
@@ -31,12 +32,14 @@ impl Store {
     /// # Errors
     /// When the data base cannot be read.
     pub async fn pending(&self) -> Result<Vec<PendingRow>, StoreError> {
-        self.read(|conn| {
-            let mut rows = conn.prepare_cached(
+        let scope = self.scope.clone();
+        self.read(move |conn| {
+            let mut rows = conn.prepare_cached(&format!(
                 "SELECT name, pending_key, pending_met_at, pending_seen_ms FROM guests
-                 WHERE removed_at_ms IS NULL AND pending_key IS NOT NULL ORDER BY name",
-            )?;
-            rows.query_and_then([], |row| {
+                 WHERE removed_at_ms IS NULL AND pending_key IS NOT NULL AND {} ORDER BY name",
+                within("tenant", 1)
+            ))?;
+            rows.query_and_then([scope.name()], |row| {
                 Ok(PendingRow {
                     guest: row
                         .get::<_, String>(0)?
@@ -151,7 +154,7 @@ fn approve(
     name: &GuestName,
     asked: Option<&str>,
 ) -> Result<GuestRow, StoreError> {
-    let guest = by_name(work.conn, name)?;
+    let guest = work.guest(name)?;
     let pending: Option<[u8; 32]> = work
         .conn
         .prepare_cached("SELECT pending_key FROM guests WHERE id = ?1")?

@@ -7,6 +7,7 @@ use super::requests::{accept, by_id, maybe};
 use super::retention::ended_between;
 use super::writer::Work;
 use super::{AcceptRequest, RequestRow, Store, StoreError};
+use crate::access::Scope;
 use crate::actor::Actor;
 use crate::request::{Admission, word};
 use crate::time::unix_us;
@@ -183,7 +184,7 @@ fn lies(conn: &Connection, id: RequestId) -> Result<Option<bool>, StoreError> {
 
 /// Whether no request has the id, or had it before it was removed.
 fn is_free(conn: &Connection, id: RequestId) -> Result<bool, StoreError> {
-    Ok(maybe(conn, id)?.is_none() && ended_between(conn, id, id)?.is_none())
+    Ok(maybe(conn, id)?.is_none() && ended_between(conn, id, id, &Scope::All)?.is_none())
 }
 
 fn note(work: &Work<'_>, row: &RequestRow, file: &Spooling) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@ mod offers;
 mod receipts;
 mod requests;
 mod stages;
+mod tenants;
 mod tokens;
 mod trail;
 
@@ -113,6 +114,7 @@ fn new_guest(text: &str, number: u32, key: Option<PublicKey>) -> AddGuest {
         share: None,
         trigger: None,
         set_clock: false,
+        tenant: None,
     }
 }
 

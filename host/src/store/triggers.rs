@@ -2,7 +2,7 @@
 //!
 //! Called where a guest is added or changed.
 
-use super::guests::{by_name, taken};
+use super::guests::taken;
 use super::places::checked_path;
 use super::writer::Work;
 use super::{Place, StoreError};
@@ -19,7 +19,7 @@ pub(super) fn change_trigger(
     trigger: Option<Trigger>,
     told: &mut Vec<String>,
 ) -> Result<(), StoreError> {
-    let guest = by_name(work.conn, name)?;
+    let guest = work.guest(name)?;
     let before = guest.share.as_ref().map(|path| path.to_string_lossy().into_owned());
     let after = match share {
         None => before.clone(),

@@ -12,6 +12,7 @@
 use super::StoreError;
 use super::refusals::Refusals;
 use super::stages::{Late, put};
+use crate::access::Scope;
 use crate::cause::Cause;
 use crate::time::unix_ms;
 use crate::trace::Stamp;
@@ -42,12 +43,15 @@ pub(super) struct Work<'a> {
     pub(super) cause: Cause,
     /// What was refused of late.
     pub(super) refusals: Refusals,
+    /// Whose things there are for whoever asked.
+    pub(super) scope: Scope,
 }
 
 impl<'a> Work<'a> {
     /// For one job, that begins now.
     pub(super) fn new(conn: &'a Connection, state_dir: &'a Path, head: Head, refusals: Refusals) -> Self {
-        Self { conn, now: unix_ms(), state_dir, head, late: Vec::new(), cause: Cause::default(), refusals }
+        let (now, late) = (unix_ms(), Vec::new());
+        Self { conn, now, state_dir, head, late, cause: Cause::default(), refusals, scope: Scope::All }
     }
 
     /// Stamps a station with the time at which this transaction has reached the disk.

@@ -72,6 +72,7 @@ impl Host {
             cid: None,
             hybrid_socket: None,
             qmp: None,
+            tenant: None,
             presence: Presence::Never,
             power: None,
             fingerprint: None,

@@ -1,7 +1,7 @@
 //! What the hypervisor says of a guest, and what its session does then.
 
 use super::*;
-use doorbell_api::event::Event;
+use crate::events::Owned;
 use doorbell_api::guest::PowerState;
 use doorbell_wire::limits::HEARTBEAT_MS;
 use futures_util::FutureExt as _;
@@ -48,9 +48,9 @@ async fn settle() {
     }
 }
 
-async fn presence(events: &mut broadcast::Receiver<Event>) -> Presence {
+async fn presence(events: &mut broadcast::Receiver<Owned>) -> Presence {
     loop {
-        let event = tokio::time::timeout(PATIENCE, events.recv()).await.expect("an event").unwrap();
+        let event = tokio::time::timeout(PATIENCE, events.recv()).await.expect("an event").unwrap().event;
         if let Change::Presence { presence, .. } = event.change {
             return presence;
         }

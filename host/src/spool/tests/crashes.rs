@@ -16,7 +16,10 @@ async fn accept_only(bench: &Bench, name: &str) -> RequestId {
     let id = ask::ids(bench.guest.id, entry.about.same, &sum)[0];
     let digest = bench.manager.programs.keep(fs::File::open(bench.inbox(name)).unwrap()).unwrap();
     let new = ask::plain(digest, name).unwrap();
-    let mut new = crate::api::convert::request(&bench.manager, new, Cause::default()).await.unwrap();
+    let mut new =
+        crate::api::convert::request(&bench.manager, &crate::access::Scope::All, new, Cause::default())
+            .await
+            .unwrap();
     new.id = Some(id);
     let file = Spooling { id, inode: entry.about.same.inode, stem: name.into(), used: BTreeSet::new() };
     let by = Actor::Spool { uid: 0, name: None };
@@ -117,10 +120,14 @@ async fn accept_only_next(bench: &Bench, name: &str) -> RequestId {
         panic!("taken")
     };
     let digest = bench.manager.programs.keep(fs::File::open(bench.inbox(name)).unwrap()).unwrap();
-    let mut new =
-        crate::api::convert::request(&bench.manager, ask::plain(digest, name).unwrap(), Cause::default())
-            .await
-            .unwrap();
+    let mut new = crate::api::convert::request(
+        &bench.manager,
+        &crate::access::Scope::All,
+        ask::plain(digest, name).unwrap(),
+        Cause::default(),
+    )
+    .await
+    .unwrap();
     new.id = Some(id);
     let file = Spooling { id, inode: entry.about.same.inode, stem: name.into(), used: BTreeSet::new() };
     let by = Actor::Spool { uid: 0, name: None };

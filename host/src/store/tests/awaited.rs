@@ -19,7 +19,7 @@ fn from(url: &str, digest: &Digest) -> AcceptRequest {
 }
 
 fn errand(url: &str, digest: Digest) -> Errand {
-    Errand { digest, url: url.into() }
+    Errand { digest, url: url.into(), tenant: None }
 }
 
 async fn here(bench: &Bench, bytes: &'static [u8]) -> Digest {
@@ -57,9 +57,9 @@ async fn a_request_holds_its_place_until_its_program_is_there() {
     assert_eq!((next.offer.unwrap().request, next.more), (urgent, false));
     bench.acknowledge(urgent, Outcome::Succeeded).await;
 
-    let moved = bench.store.arrived(digest, 4, "4 bytes from there").await.unwrap();
+    let moved = bench.store.arrived(&errand("", digest), 4, "4 bytes from there").await.unwrap();
     assert_eq!(moved.iter().map(|row| row.id).collect::<Vec<_>>(), [waiting]);
-    assert!(bench.store.arrived(digest, 4, "").await.unwrap().is_empty());
+    assert!(bench.store.arrived(&errand("", digest), 4, "").await.unwrap().is_empty());
     assert!(bench.store.awaited().await.unwrap().is_empty());
     let bench = bench.restart();
     let offer = bench.next().await.offer.unwrap();
@@ -116,7 +116,7 @@ async fn a_cancel_and_an_expiry_end_the_wait() {
         (State::Cancelled, State::Expired)
     );
     assert!(bench.store.awaited().await.unwrap().is_empty());
-    assert!(bench.store.arrived(digest, 4, "").await.unwrap().is_empty());
+    assert!(bench.store.arrived(&errand("", digest), 4, "").await.unwrap().is_empty());
     let last = bench.accept(plain()).await.id;
     assert_eq!(bench.offered().await, Some(last));
 }
@@ -129,8 +129,8 @@ async fn many_requests_for_one_program_all_go_on() {
         bench.accept(from(URL, &digest)).await;
     }
     assert_eq!(bench.store.awaited().await.unwrap().len(), 1);
-    let first = bench.store.arrived(digest, 4, "").await.unwrap().len();
-    let second = bench.store.arrived(digest, 4, "").await.unwrap().len();
+    let first = bench.store.arrived(&errand("", digest), 4, "").await.unwrap().len();
+    let second = bench.store.arrived(&errand("", digest), 4, "").await.unwrap().len();
     assert_eq!((first, second), (256, 44), "no transaction moves more than others can wait for");
 }
 
@@ -140,7 +140,7 @@ async fn the_same_request_twice_is_one_also_when_its_program_has_come() {
     let digest = here(&bench, b"echo").await;
     let named = || AcceptRequest { id: Some(RequestId::new([7; 16])), ..from(URL, &digest) };
     bench.accept(named()).await;
-    bench.store.arrived(digest, 4, "").await.unwrap();
+    bench.store.arrived(&errand("", digest), 4, "").await.unwrap();
     // The second time the manager has the program, and so its length.
     let again = AcceptRequest { action: program(&digest.to_string(), 4), awaits_program: false, ..named() };
     let (admission, row) = bench.store.accept(&ROOT, &bench.guest.name, again).await.unwrap();

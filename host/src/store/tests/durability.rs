@@ -89,7 +89,7 @@ async fn a_data_base_of_a_newer_daemon_is_refused() {
     let line = Store::open(&config(dir.path())).unwrap_err().to_string();
     assert_eq!(
         line,
-        "the data base has form 99, this daemon knows form 5: start the newer daemon that wrote it"
+        "the data base has form 99, this daemon knows form 6: start the newer daemon that wrote it"
     );
 }
 
@@ -273,7 +273,7 @@ async fn a_full_disk_refuses_input_and_uploads_and_keeps_nothing_half_done() {
     assert!(matches!(error, StoreError::NoSpace { .. }), "{error:?}");
     assert_eq!(inputs.state(id).await.unwrap().len, len);
     let uploads = Uploads::open(disk.0.path()).unwrap();
-    let upload = UploadId::parse(&"0a".repeat(16)).unwrap();
+    let upload = UploadId::parse(&crate::access::Scope::All, &"0a".repeat(16)).unwrap();
     uploads.append(upload, 0, b"").await.unwrap();
     let error = uploads.append(upload, 0, vec![2; 1024 * 1024]).await.unwrap_err();
     assert!(matches!(error, StoreError::NoSpace { .. }), "{error:?}");
