@@ -12,6 +12,7 @@
 //! - [`proxy`] stops, cuts or bends the channel between two real parts at a frame of choice
 //! - [`faults`] what a seed draws, who plays it, and what must hold after
 //! - [`mod@line`] bytes and frames by hand · [`honest`] a guest without a machine · [`rogue`] a manager by hand
+//! - [`secured`] the manager over TLS, and HTTPS by hand
 //! - [`web`] a server of HTTP and HTTPS that does what a test wants
 //! - [`skip`] tests that this machine cannot run
 #![allow(
@@ -39,6 +40,7 @@ pub mod place;
 pub mod process;
 pub mod proxy;
 pub mod rogue;
+pub mod secured;
 pub mod skip;
 pub mod terminal;
 pub mod wait;
