@@ -19,6 +19,7 @@ mod input;
 mod needs;
 mod output;
 mod peer;
+mod places;
 mod programs;
 mod queries;
 mod refused;

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// The key. Its bytes are wiped when the last copy is dropped.
 #[derive(Clone)]
@@ -33,8 +34,9 @@ impl Signer {
         if let Some(signer) = Self::read(state_dir)? {
             return Ok(signer);
         }
-        let seed: [u8; LEN] = crate::judge::random()?;
-        make(state_dir, &seed).map_err(|error| StoreError::io("keep the key of the audit trail", error))?;
+        let seed: Zeroizing<[u8; LEN]> = Zeroizing::new(crate::judge::random()?);
+        make(state_dir, seed.as_slice())
+            .map_err(|error| StoreError::io("keep the key of the audit trail", error))?;
         Ok(Self(SigningKey::from_bytes(&seed)))
     }
 
@@ -55,14 +57,14 @@ impl Signer {
                 "the key {shown} has mode {mode:04o}, expected 0600: others may know it; move it away, and a new one is made"
             )));
         }
-        let bytes = std::fs::read(&path).map_err(cannot)?;
-        let seed = <[u8; LEN]>::try_from(bytes.as_slice()).map_err(|_| {
+        let bytes = Zeroizing::new(std::fs::read(&path).map_err(cannot)?);
+        let seed = <&[u8; LEN]>::try_from(bytes.as_slice()).map_err(|_| {
             StoreError::invalid(format!(
                 "the key {shown} has {} bytes, expected {LEN}: put it back from a backup, or move it away, and a new one is made",
                 bytes.len()
             ))
         })?;
-        Ok(Some(Self(SigningKey::from_bytes(&seed))))
+        Ok(Some(Self(SigningKey::from_bytes(seed))))
     }
 
     /// The public half, 64 hexadecimal digits.

@@ -5,7 +5,7 @@
 
 use crate::daemon::Daemon;
 use crate::place::Place;
-use crate::wait::until;
+use crate::wait::{on, until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -18,6 +18,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpSocket;
 
 /// An authority; its certificates are worth something where its root is given.
 #[derive(Debug)]
@@ -125,7 +126,21 @@ impl Secured {
     /// A plain connection to it.
     #[must_use]
     pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).expect("a connection");
+        self.connect_from(None)
+    }
+
+    /// The same from another address of this host.
+    #[must_use]
+    pub fn connect_from(&self, from: Option<&str>) -> TcpStream {
+        let stream = on("a connection", async {
+            let socket = TcpSocket::new_v4()?;
+            if let Some(from) = from {
+                socket.bind(SocketAddr::new(from.parse().expect("an address"), 0))?;
+            }
+            socket.connect(self.address).await?.into_std()
+        });
+        let stream = stream.expect("a connection");
+        stream.set_nonblocking(false).expect("a blocking socket");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
         stream
     }

@@ -187,6 +187,10 @@ fn a_token_opens_what_it_is_for_until_it_is_revoked() {
     let words =
         ["--json", "token", "add", "ci", "--tenant", "a", "--role", "operator", "--action", "link-down"];
     let out = ["--out", file.to_str().unwrap()];
+    // A token that is not made leaves no file behind.
+    let nobodys = ["token", "add", "ci", "--tenant", "nobody", "--role", "viewer"];
+    here.run(&[&nobodys[..], &out[..]].concat()).refused(2, &["no tenant \"nobody\""]);
+    assert!(!file.exists());
     let added = here.run(&[&words[..], &out[..]].concat()).expect(0).json();
     let id = added["id"].as_str().unwrap().to_owned();
     let token = std::fs::read_to_string(&file).unwrap().trim().to_owned();
@@ -345,6 +349,17 @@ fn nothing_is_served_over_plain_tcp() {
         assert_eq!(output.status.code(), Some(2));
         assert!(String::from_utf8_lossy(&output.stderr).contains("not served over plain TCP"));
     }
+}
+
+#[test]
+fn who_connects_and_says_nothing_takes_nobody_elses_place() {
+    let place = Place::new();
+    let mut world = World::start(&place);
+    let token = world.token("a", Role::Viewer);
+    // More than there are places: all from one address, and none of them begins a handshake.
+    let idle: Vec<_> = (0..600).map(|_| world.secured.connect_from(Some("127.0.0.2"))).collect();
+    let answer = world.secured.call(Some(&token), "GET", "/v1/guests", b"");
+    assert_eq!((answer.status, idle.len()), (200, 600));
 }
 
 #[test]

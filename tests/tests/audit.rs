@@ -19,7 +19,7 @@ fn every_command_that_changes_something_says_why() {
     let key = "11".repeat(32);
     let (backup, program) = (backup.to_str().unwrap(), program.to_str().unwrap());
     let id = "0123456789abcdef0123456789abcdef";
-    let changes: [(&[&str], &str); 8] = [
+    let changes: [(&[&str], &str); 11] = [
         (&["guest", "add", "web-3", "--cid", "7", "--key", &key], "guest-added"),
         (&["guest", "set", "web-3", "--concurrency", "2"], "guest-changed"),
         (&["run", "web-3", "--detach", "--id", id, "--program", program], "request-accepted"),
@@ -27,6 +27,9 @@ fn every_command_that_changes_something_says_why() {
         (&["link", "web-3", "down", "eth0", "--no-queue"], ""),
         (&["gc"], ""),
         (&["backup", backup], "backup-begun"),
+        (&["tenant", "add", "acme"], "tenant-added"),
+        (&["token", "add", "ci", "--role", "viewer"], "principal-added"),
+        (&["tenant", "rm", "acme"], "tenant-removed"),
         (&["guest", "rm", "web-3", "--yes"], "guest-removed"),
     ];
     for (words, event) in changes {

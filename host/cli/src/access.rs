@@ -220,7 +220,12 @@ impl ActionWord {
 async fn give(context: &Context, rights: Rights, out: Option<&Path>) -> Result<(), Failure> {
     // Before it is made: a token that has nowhere to go would have to be revoked.
     let file = out.map(new_file).transpose()?;
-    let granted = context.client.add_principal(&rights.asked(Credential::Token)).await?;
+    let granted = context.client.add_principal(&rights.asked(Credential::Token)).await;
+    if let (Err(_), Some(path)) = (&granted, out) {
+        // It is ours and empty, and the next try makes a new one.
+        let _ = std::fs::remove_file(path);
+    }
+    let granted = granted?;
     let Some((mut file, path)) = file.zip(out) else { return context.show(&granted, shown_once) };
     let token = granted.token.as_ref().map_or("", Secret::expose);
     writeln!(file, "{token}").and_then(|()| file.sync_all()).map_err(|error| {

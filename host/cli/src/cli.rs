@@ -83,6 +83,12 @@ enum Command {
 
 impl Cli {
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
+        if self.remote.is_given() && matches!(self.command, Command::Doctor(_)) {
+            return Err(Failure::new(
+                Exit::Misused,
+                "doctor looks at this host; run it on the manager's, without --url",
+            ));
+        }
         let client =
             self.remote.client(self.socket)?.because(self.reason.as_deref(), self.ticket.as_deref())?;
         let context = Context { client, json: self.json, reason: self.reason, ticket: self.ticket };

@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions, remove_file};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf, absolute};
+use zeroize::Zeroizing;
 
 /// A key in a file of its own, which goes again unless it is kept.
 #[derive(Debug)]
@@ -25,16 +26,15 @@ impl NewKey {
         let refuse = |error: io::Error| {
             Failure::new(Exit::Misused, format!("cannot make the key {}: {error}", path.display()))
         };
-        let mut seed = [0; ed25519_dalek::SECRET_KEY_LENGTH];
-        getrandom::fill(&mut seed).map_err(|error| refuse(io::Error::other(error)))?;
+        let mut seed = Zeroizing::new([0; ed25519_dalek::SECRET_KEY_LENGTH]);
+        getrandom::fill(&mut *seed).map_err(|error| refuse(io::Error::other(error)))?;
         let key = SigningKey::from_bytes(&seed);
         let path = absolute(path).map_err(refuse)?;
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(refuse)?;
         let made = Self { public: hex::encode(key.verifying_key().as_bytes()), file: Some(path.clone()) };
-        let written = file.write_all(&seed).and_then(|()| file.sync_all());
-        seed.fill(0);
-        std::hint::black_box(&seed);
+        let written = file.write_all(&*seed).and_then(|()| file.sync_all());
+        drop(seed);
         written.map_err(refuse)?;
         let directory = path.parent().unwrap_or_else(|| Path::new("/"));
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(refuse)?;

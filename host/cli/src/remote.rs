@@ -30,6 +30,11 @@ pub(crate) struct RemoteArgs {
 }
 
 impl RemoteArgs {
+    /// Whether the manager is elsewhere.
+    pub(crate) fn is_given(&self) -> bool {
+        self.url.as_ref().is_some_and(|url| !url.is_empty())
+    }
+
     /// The client of the manager at the address, or else at the socket.
     pub(crate) fn client(self, socket: PathBuf) -> Result<Client, Failure> {
         let client = match self.url.filter(|url| !url.is_empty()) {

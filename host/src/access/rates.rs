@@ -105,18 +105,22 @@ fn place(buckets: &mut HashMap<Counted, Bucket>, whose: Counted, now: Instant) -
     if buckets.len() < BUCKETS_MAX { whose } else { Counted::Others }
 }
 
-/// Whoever has one address of a network of IPv6 has all of them.
+/// An address as it is counted: whoever has one of a network of IPv6 has all of them.
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+    }
+}
+
 fn coarse(whose: &Counted) -> Counted {
     match whose {
-        Counted::Stranger(IpAddr::V6(address)) => {
-            let [a, b, c, d, ..] = address.segments();
-            Counted::Stranger(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
-        }
-        Counted::Not
-        | Counted::Uid(_)
-        | Counted::Principal(_)
-        | Counted::Stranger(IpAddr::V4(_))
-        | Counted::Others => whose.clone(),
+        Counted::Stranger(address) => Counted::Stranger(network(*address)),
+        Counted::Not | Counted::Uid(_) | Counted::Principal(_) | Counted::Others => whose.clone(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! connection costs its buffers and has a deadline; how many there are at once is bounded.
 
 use super::peer::{Certificate, Peer};
+use super::places::Places;
 use crate::config::Remote;
 use crate::manager::Manager;
 use anyhow::{Context as _, bail};
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -61,7 +62,7 @@ pub async fn serve(manager: Arc<Manager>, listening: Option<Listening>, mut stop
         let _ = stopped.changed().await;
         return;
     };
-    let (router, places) = (super::router(manager), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+    let (router, places) = (super::router(manager), Places::default());
     let mut connections = JoinSet::new();
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
@@ -83,8 +84,8 @@ pub async fn serve(manager: Arc<Manager>, listening: Option<Listening>, mut stop
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            debug!(%address, "all {CONNECTIONS_MAX} places for connections over TLS are taken");
+        let Some(place) = places.take(address.ip()) else {
+            debug!(%address, "the places for connections over TLS are taken, all or those of that address");
             continue;
         };
         let (router, acceptor) = (router.clone(), TlsAcceptor::from(Arc::clone(&identity.config)));
@@ -224,8 +225,6 @@ fn key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
     PrivateKeyDer::from_pem_file(path).with_context(unusable)
 }
 
-/// Connections at once: each costs about 40 KiB and a descriptor. Those on the host's socket are not counted here.
-const CONNECTIONS_MAX: usize = 512;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// For the head of a request, and between two requests.
 const HEAD_MAX: Duration = Duration::from_secs(60);

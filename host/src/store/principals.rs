@@ -214,6 +214,7 @@ fn add(work: &mut Work<'_>, by: &str, new: &AddPrincipal) -> Result<PrincipalRow
             "that certificate is {name}'s already: revoke that one first"
         )));
     }
+    check_room(work.conn, new.tenant.as_ref())?;
     let expires_at_ms = new.expires_in_ms.map(|ms| work.now.saturating_add(ms).min(i64::MAX as u64));
     let actions = new.actions.as_ref().map(serde_json::to_string).transpose();
     let actions = actions.map_err(|error| StoreError::internal("write actions", error))?;
@@ -251,6 +252,19 @@ fn revoke(work: &mut Work<'_>, by: &str, asked: &str) -> Result<PrincipalRow, St
         .execute(params![row.id.as_bytes(), work.now])?;
     work.audit(by, "principal-revoked", None, None, told(&row))?;
     of_id(work.conn, row.id)
+}
+
+/// A tenant's admin may give tokens, and is not to fill the data base with them.
+fn check_room(conn: &Connection, tenant: Option<&TenantName>) -> Result<(), StoreError> {
+    let sql = "SELECT count(*) FROM principals WHERE tenant = ?1";
+    let Some(tenant) = tenant else { return Ok(()) };
+    let count: u64 = conn.prepare_cached(sql)?.query_row([tenant.as_str()], |row| row.get(0))?;
+    if count < PRINCIPALS_MAX {
+        return Ok(());
+    }
+    Err(StoreError::conflict(format!(
+        "tenant {tenant} has had {count} tokens and certificates, and more are not kept: use one longer, or another tenant"
+    )))
 }
 
 /// The particulars for the trail.
@@ -327,6 +341,8 @@ const fn word(role: Role) -> &'static str {
     }
 }
 
+/// Principals of a tenant, revoked ones too: they stay, for the trail names them.
+const PRINCIPALS_MAX: u64 = 10_000;
 const ROLES: [Role; 3] = [Role::Viewer, Role::Operator, Role::Admin];
 const SELECT: &str =
     "SELECT id, name, kind, token, certificate, tenant, role, actions, added_by, added_at_ms,
