@@ -13,7 +13,7 @@
 
 use doorbell_api::access::{Credential, NewPrincipal, NewTenant, Role};
 use doorbell_api::guest::NewGuest;
-use doorbell_api::request::NewRequest;
+use doorbell_api::request::{Action, Input, NewRequest, Window};
 use doorbell_client::Client;
 use doorbell_tests::command::Doorbell;
 use doorbell_tests::daemon::{command, new_request};
@@ -279,6 +279,38 @@ fn nobody_gives_more_than_he_has() {
         let answer = world.secured.call(Some(&admin), "PATCH", &path, change.to_string().as_bytes());
         assert_eq!(answer.status, status, "{change}: {}", answer.body);
     }
+}
+
+#[test]
+fn a_limit_to_actions_holds_for_what_is_done_to_a_request_too() {
+    let place = Place::new();
+    let mut world = World::start(&place);
+    let things = world.things();
+    let (limited, viewer, operator) =
+        (world.limited(), world.token("a", Role::Viewer), world.token("a", Role::Operator));
+    let request = format!("/v1/requests/{}", things.request);
+    let call = |token: &str, method: &str, path: &str, body: &[u8]| {
+        let answer = world.secured.call(Some(token), method, &format!("{request}{path}"), body);
+        (answer.status, answer.json())
+    };
+    for (method, path, body) in [
+        ("POST", "/cancel", &b""[..]),
+        ("PUT", "/input?offset=0", b"x"),
+        ("PUT", "/window", br#"{"rows": 1, "columns": 1}"#),
+    ] {
+        let (status, told) = call(&limited, method, path, body);
+        assert_eq!((status, &told["code"]), (403, &json!("forbidden")), "{path}: {told}");
+        assert!(told["message"].as_str().unwrap().contains("limited to other actions than run"), "{told}");
+    }
+    // To be attached is more than to look: a request may end with its last client.
+    assert_eq!(call(&viewer, "GET", "/output", b"").0, 200);
+    assert_eq!(call(&viewer, "GET", "/output?attach=true", b"").0, 403);
+    assert_eq!(call(&operator, "GET", "/output?attach=true", b"").0, 200);
+    // A tenant's receipt has no seal: it says whether a guess at the records around it is right.
+    let (status, cancelled) = call(&operator, "POST", "/cancel", b"");
+    assert_eq!((status, &cancelled["receipt"]["audit_hash"]), (200, &json!("")));
+    let whole = on("the request", world.root.request(&things.request)).unwrap();
+    assert_eq!(whole.receipt.expect("a receipt").audit_hash.len(), 64);
 }
 
 #[test]
@@ -699,8 +731,13 @@ fn endpoints() -> Vec<Endpoint> {
     endpoints
 }
 
+/// One that takes input.
 fn request() -> NewRequest {
-    new_request(command(&["true"]))
+    let mut action = command(&["true"]);
+    if let Action::Run(run) = &mut action {
+        run.input = Input::Terminal(Window { rows: 1, columns: 1 });
+    }
+    new_request(action)
 }
 
 fn path(path: &Path) -> &str {
