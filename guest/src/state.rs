@@ -29,12 +29,14 @@ pub enum StateError {
         own: u32,
     },
     /// Its mode lets others in.
-    #[error("state directory {} has mode {mode:o} where others need to be shut out; chmod 700 it", path.display())]
+    #[error("{} has mode {mode:04o} where others need to be shut out, expected {expected:04o}: chmod {expected:o} it", path.display())]
     Loose {
-        /// The directory.
+        /// The directory, or a file in it.
         path: PathBuf,
         /// Its mode.
         mode: u32,
+        /// What it is to be.
+        expected: u32,
     },
     /// The kernel refused.
     #[error("cannot {verb} {}", path.display())]
@@ -79,8 +81,9 @@ impl StateDir {
             return Err(StateError::Foreign { path: root.to_owned(), got, own });
         }
         if mode & 0o077 != 0 {
-            return Err(StateError::Loose { path: root.to_owned(), mode });
+            return Err(StateError::Loose { path: root.to_owned(), mode, expected: 0o700 });
         }
+        FILES.iter().try_for_each(|name| check_file(&root.join(name)))?;
         let lock = lock(root)?;
         let state = Self { root: root.to_owned(), _lock: lock };
         make_dir(&state.programs())?;
@@ -161,6 +164,17 @@ fn make_dir(path: &Path) -> Result<(), StateError> {
     io_at("keep the name of", path, sync_parent(path))
 }
 
+/// What others could write is not the agent's own word, and what they could read is no secret.
+fn check_file(path: &Path) -> Result<(), StateError> {
+    let mode = match path.symlink_metadata() {
+        Ok(found) => found.mode() & 0o7777,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return io_at("look at", path, Err(error)),
+    };
+    let loose = || StateError::Loose { path: path.to_owned(), mode, expected: 0o600 };
+    if mode & 0o077 == 0 { Ok(()) } else { Err(loose()) }
+}
+
 /// A directory on a read-only file system can still be locked: the lock sits on the directory itself. An agent that
 /// was killed while it forked a supervisor leaves the lock with that for a moment.
 fn lock(root: &Path) -> Result<File, StateError> {
@@ -179,6 +193,9 @@ fn lock(root: &Path) -> Result<File, StateError> {
 /// Milliseconds for a supervisor that was just forked to close what it does not need.
 const LOCK_MS_MAX: u64 = 2_000;
 const LOCK_STEP: Duration = Duration::from_millis(10);
+
+/// The agent's files beside its key, which has a check of its own.
+const FILES: &[&str] = &["journal", "token", "token-share"];
 
 #[cfg(test)]
 mod tests {
@@ -200,7 +217,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let error = StateDir::open(dir.path()).unwrap_err();
-        assert!(error.to_string().contains("mode 755"), "{error}");
+        assert!(error.to_string().contains("mode 0755"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_the_agents_that_others_can_open_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("state");
+        drop(StateDir::open(&root).unwrap());
+        for name in FILES {
+            let path = root.join(name);
+            replace(&path, b"its content").unwrap();
+            drop(StateDir::open(&root).unwrap());
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+            let error = StateDir::open(&root).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("{name} has mode 0644")) && error.contains("chmod 600"),
+                "{error}"
+            );
+            std::fs::remove_file(&path).unwrap();
+        }
     }
 
     #[test]

@@ -67,8 +67,8 @@ struct Owner(Option<Uid>);
 impl Owner {
     fn become_that_of(dir: &Path) -> io::Result<Self> {
         let owner = Uid::from_raw(fs::metadata(dir)?.uid());
-        let must = Uid::effective().is_root() && !owner.is_root();
-        Ok(Self(must.then(|| setfsuid(owner))))
+        // Without the right to it the kernel leaves all as it is, and the directory's mode decides.
+        Ok(Self((owner != Uid::effective()).then(|| setfsuid(owner))))
     }
 }
 

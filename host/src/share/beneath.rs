@@ -176,13 +176,16 @@ fn blocks(stat: &Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512)
 }
 
-/// Only root can give a file away; anybody else keeps it.
+/// Whoever may not give a file away keeps it.
 fn give(file: &OwnedFd, owner: Owner) -> io::Result<()> {
     let Stat { st_uid, st_gid, .. } = fstat(file)?;
-    if (Owner { uid: st_uid, gid: st_gid }) == owner || !rustix::process::geteuid().is_root() {
+    if (Owner { uid: st_uid, gid: st_gid }) == owner {
         return Ok(());
     }
-    Ok(fchown(file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?)
+    match fchown(file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))) {
+        Ok(()) | Err(Errno::PERM) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 fn absent<T>(result: Result<T, Errno>) -> io::Result<Option<T>> {

@@ -7,7 +7,6 @@
 use super::entry::list;
 use super::names::{label_of, stem_of};
 use super::place::{Rooms, beneath};
-use nix::unistd::Uid;
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -68,6 +67,19 @@ impl Contents {
     }
 }
 
+/// It is for whoever the outbox is for. Without the right to give files away it stays the manager's, and goes to the
+/// group where the manager is in it.
+fn give(file: &File, user: fs::Uid, group: fs::Gid) -> io::Result<()> {
+    match fs::fchown(file, Some(user), Some(group)) {
+        Err(Errno::PERM) => {}
+        given => return Ok(given?),
+    }
+    match fs::fchown(file, None, Some(group)) {
+        Ok(()) | Err(Errno::PERM) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Puts a file there, whole, in place of one of the same name; says how many bytes it has. The caller syncs the
 /// outbox when it has put all.
 pub(super) fn put(rooms: &Rooms, name: &str, content: impl Read) -> io::Result<u64> {
@@ -76,12 +88,7 @@ pub(super) fn put(rooms: &Rooms, name: &str, content: impl Read) -> io::Result<u
     let mut file = File::from(beneath(&rooms.work, fresh.as_str(), flags)?);
     let len = io::copy(&mut { content }, &mut file)?;
     let outbox = fs::fstat(&rooms.outbox)?;
-    // It is for whoever the outbox is for. Without the right to give files away it stays the manager's.
-    let user = Uid::effective().is_root().then(|| fs::Uid::from_raw(outbox.st_uid));
-    match fs::fchown(&file, user, Some(fs::Gid::from_raw(outbox.st_gid))) {
-        Ok(()) | Err(Errno::PERM) => {}
-        Err(errno) => return Err(errno.into()),
-    }
+    give(&file, fs::Uid::from_raw(outbox.st_uid), fs::Gid::from_raw(outbox.st_gid))?;
     fs::fchmod(&file, Mode::from_raw_mode(0o640))?;
     file.sync_all()?;
     fs::renameat(&rooms.work, fresh.as_str(), &rooms.outbox, name)?;

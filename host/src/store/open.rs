@@ -60,6 +60,9 @@ pub(super) fn check_whole(state_dir: &Path) -> Result<(), StoreError> {
 /// The writing and the reading connection, of a data base in the form this code knows.
 pub(super) fn connections(state_dir: &Path) -> Result<(Connection, Connection), StoreError> {
     let path = state_dir.join(FILE);
+    // Made here, for SQLite makes it with whatever the umask leaves; its log gets the mode of this one.
+    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    made.map_err(|error| StoreError::io(format!("make {}", path.display()), error))?;
     let mut writing = Connection::open(&path)?;
     prepare(&writing)?;
     migrate(&mut writing)?;
@@ -95,6 +98,24 @@ fn check_rights(state_dir: &Path) -> Result<(), StoreError> {
         return Err(StoreError::invalid(format!(
             "state directory {shown} has mode {mode:04o}, so that others can enter it, expected 0700: \
              `chmod 0700 {shown}`, or give another one with --state-dir"
+        )));
+    }
+    FILES.iter().try_for_each(|name| check_file(&state_dir.join(name)))
+}
+
+/// A file that others may read or write was copied here by somebody who did not look; what it says may be known, or made
+/// up.
+fn check_file(path: &Path) -> Result<(), StoreError> {
+    let shown = path.display();
+    let mode = match path.symlink_metadata() {
+        Ok(found) => found.mode() & 0o7777,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StoreError::io(format!("look at {shown}"), error)),
+    };
+    if mode & 0o077 != 0 {
+        return Err(StoreError::invalid(format!(
+            "{shown} has mode {mode:04o}, so that others can open it, expected 0600: `chmod 0600 {shown}` once you know \
+             who could"
         )));
     }
     Ok(())
@@ -217,6 +238,8 @@ pub(super) fn migrate_copy(dir: &Path) -> Result<(), StoreError> {
 }
 
 pub(super) const FILE: &str = "doorbell.sqlite";
+/// What lies beside each other in the state directory: nobody else may open any of them.
+const FILES: &[&str] = &["lock", FILE, "doorbell.sqlite-wal", "doorbell.sqlite-shm", crate::signer::FILE];
 /// Where a restore puts everything until it is whole.
 pub(super) const RESTORING: &str = "restoring";
 /// Nobody else writes; this bounds the wait for our own reader's locks.

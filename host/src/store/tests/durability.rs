@@ -54,6 +54,29 @@ fn a_state_directory_that_others_can_enter_is_refused() {
 }
 
 #[test]
+fn a_state_file_that_others_can_open_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(&config(dir.path())).unwrap());
+    let file = dir.path().join("state/doorbell.sqlite");
+    let before = std::fs::read(&file).unwrap();
+    for mode in [0o640, 0o604, 0o602, 0o610, 0o666] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let error = Store::open(&config(dir.path())).unwrap_err();
+        let shown = file.display();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "{shown} has mode {mode:04o}, so that others can open it, expected 0600: `chmod 0600 {shown}` once you \
+                 know who could"
+            )
+        );
+        assert_eq!(std::fs::read(&file).unwrap(), before);
+    }
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    drop(Store::open(&config(dir.path())).unwrap());
+}
+
+#[test]
 fn a_state_directory_of_another_user_is_refused() {
     if !nix::unistd::geteuid().is_root() {
         println!("skipped: only root can give a directory away");
