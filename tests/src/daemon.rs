@@ -8,7 +8,7 @@ use crate::place::Place;
 use crate::process::{Process, kib_of, read};
 use crate::wait::{PATIENCE, comes_within, on, until};
 use doorbell_api::guest::{Approval, NewGuest, Presence};
-use doorbell_api::request::{Action, NewRequest, OnDisconnect, ProgramRef, Request, Run};
+use doorbell_api::request::{Action, NewRequest, ProgramRef, Request, Run};
 use doorbell_client::{Client, Stream};
 use futures_util::StreamExt as _;
 use std::os::unix::net::UnixStream;
@@ -310,20 +310,7 @@ impl Daemon {
 /// A request without limits of its own.
 #[must_use]
 pub fn new_request(action: Action) -> NewRequest {
-    NewRequest {
-        id: None,
-        action,
-        timeout_ms: None,
-        reboot: None,
-        confirm_within_ms: None,
-        expires_in_ms: None,
-        idempotent: false,
-        urgent: false,
-        on_disconnect: OnDisconnect::Keep,
-        reason: None,
-        ticket: None,
-        signature: None,
-    }
+    NewRequest::of(action)
 }
 
 /// A command of the guest with its arguments.

@@ -49,6 +49,27 @@ pub struct NewRequest {
     pub signature: Option<Signature>,
 }
 
+impl NewRequest {
+    /// A request for an action with nothing else said.
+    #[must_use]
+    pub const fn of(action: Action) -> Self {
+        Self {
+            id: None,
+            action,
+            timeout_ms: None,
+            expires_in_ms: None,
+            idempotent: false,
+            urgent: false,
+            on_disconnect: OnDisconnect::Keep,
+            reboot: None,
+            confirm_within_ms: None,
+            reason: None,
+            ticket: None,
+            signature: None,
+        }
+    }
+}
+
 /// What is to be done.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]

@@ -10,7 +10,7 @@ use crate::table::{Cell, Table, Tone, facts};
 use crate::text::{moment, state};
 use clap::{Args, Subcommand};
 use doorbell_client::api::receipt::LinkState;
-use doorbell_client::api::request::{Action, Answer, Link, NewRequest, OnDisconnect, Query, Request};
+use doorbell_client::api::request::{Action, Answer, Link, NewRequest, Query, Request};
 use std::time::Duration;
 
 #[derive(Args, Debug)]
@@ -78,18 +78,11 @@ async fn switch(context: &Context, guest: &str, action: Action, args: SwitchArgs
     }
     let new = NewRequest {
         id: args.id,
-        action,
-        reboot: None,
-        confirm_within_ms: None,
-        timeout_ms: None,
         expires_in_ms: args.expires.map(duration::ms),
         // The wanted state is named, so a second start does no more than the first.
         idempotent: true,
         urgent: args.urgent,
-        on_disconnect: OnDisconnect::Keep,
-        reason: None,
-        ticket: None,
-        signature: None,
+        ..NewRequest::of(action)
     };
     let request = context.client.submit(guest, new).await?;
     let ended = to_the_end(context, &request, false).await?;

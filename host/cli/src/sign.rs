@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::run::{How, Most, Reboots};
 use clap::Args;
 use doorbell_client::api::request::{
-    Action, Form, Get, Input, Limits, Link, NewRequest, OnDisconnect, ProgramRef, Put, Run,
+    Action, Form, Get, Input, Limits, Link, NewRequest, ProgramRef, Put, Run,
 };
 use doorbell_client::sign::{NAMESPACE, proof, terms, text};
 use jiff::Timestamp;
@@ -185,20 +185,7 @@ impl What {
             }
             Self { program, .. } => Action::Run(to_run(program.as_deref(), command, how, most)?),
         };
-        Ok(NewRequest {
-            id: None,
-            action,
-            reboot: None,
-            confirm_within_ms: None,
-            timeout_ms: None,
-            expires_in_ms: None,
-            idempotent: false,
-            urgent: false,
-            on_disconnect: OnDisconnect::Keep,
-            reason: None,
-            ticket: None,
-            signature: None,
-        })
+        Ok(NewRequest::of(action))
     }
 }
 

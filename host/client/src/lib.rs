@@ -4,7 +4,7 @@
 //! ([`api`]) and on nothing of the daemon; it trusts the daemon's answers only as far as their types go.
 //!
 //! ```no_run
-//! use doorbell_client::api::request::{Action, NewRequest, OnDisconnect, Run};
+//! use doorbell_client::api::request::{Action, NewRequest, Run};
 //! use doorbell_client::{Client, Stream};
 //! use futures_util::StreamExt;
 //!
@@ -12,18 +12,9 @@
 //! let client = Client::at("/run/doorbell/doorbelld.sock")?;
 //! let run = Run { command: Some("uname".into()), args: vec!["-a".into()], ..Run::default() };
 //! let new = NewRequest {
-//!     id: None,
-//!     action: Action::Run(run),
-//!     reboot: None,
-//!     confirm_within_ms: None,
 //!     timeout_ms: Some(30_000),
-//!     expires_in_ms: None,
-//!     idempotent: false,
-//!     urgent: false,
-//!     on_disconnect: OnDisconnect::Keep,
 //!     reason: Some("a look around".into()),
-//!     ticket: None,
-//!     signature: None,
+//!     ..NewRequest::of(Action::Run(run))
 //! };
 //! let request = client.guest("web-3").submit(new).await?;
 //! let mut output = std::pin::pin!(client.output(&request.id, Stream::Stdout, 0, true));

@@ -16,9 +16,7 @@ mod tests {
     use axum::{Json, Router};
     use doorbell_client::api::error::{ErrorBody, ErrorCode};
     use doorbell_client::api::event::{Change, Event};
-    use doorbell_client::api::request::{
-        Action, NewRequest, OnDisconnect, Request, Run, State as RequestState,
-    };
+    use doorbell_client::api::request::{Action, NewRequest, Request, Run, State as RequestState};
     use doorbell_client::{ClientError, Stream};
     use futures_util::{StreamExt, TryStreamExt, stream};
     use std::collections::HashMap;
@@ -211,20 +209,7 @@ mod tests {
         });
         let _server = place.serve(Router::new().route("/v1/guests/{name}/requests", submit));
         let action = Action::Run(Run { command: Some("true".into()), ..Run::default() });
-        let new = NewRequest {
-            id: None,
-            action,
-            reboot: None,
-            confirm_within_ms: None,
-            timeout_ms: None,
-            expires_in_ms: None,
-            idempotent: false,
-            urgent: false,
-            on_disconnect: OnDisconnect::Keep,
-            reason: None,
-            ticket: None,
-            signature: None,
-        };
+        let new = NewRequest::of(action);
         let accepted =
             within("the answer", place.client().guest("web-3").submit(new)).await.expect("accepted");
         assert_eq!(accepted.id, ID);

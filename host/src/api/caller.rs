@@ -71,8 +71,8 @@ impl Caller {
     }
 
     /// Refuses what is only for a role from this one on, where that hangs on what the call says.
-    pub(super) fn check_role(&self, role: Role, what: &str) -> Result<(), ApiError> {
-        if self.0.role >= role { Ok(()) } else { Err(self.forbidden(&format!("may not {what}"))) }
+    pub(super) fn check_role(&self, role: Role, what: impl FnOnce() -> String) -> Result<(), ApiError> {
+        if self.0.role >= role { Ok(()) } else { Err(self.forbidden(&format!("may not {}", what()))) }
     }
 
     /// Refuses what is only for those who belong to no tenant, where that hangs on what the call says.

@@ -84,10 +84,9 @@ fn check(caller: &Caller, need: Need) -> Result<(), ApiError> {
     if need.reach == Reach::All {
         caller.check_sees_all("do what concerns the whole manager")?;
     }
-    caller.check_role(
-        need.role,
-        &format!("do this as {:?}: it needs {:?}", caller.principal().role, need.role).to_lowercase(),
-    )
+    caller.check_role(need.role, || {
+        format!("do this as {:?}: it needs {:?}", caller.principal().role, need.role).to_lowercase()
+    })
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {

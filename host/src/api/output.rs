@@ -57,7 +57,7 @@ pub(super) async fn read(
     };
     if params.attach {
         // When the last one goes, the request may be cancelled.
-        caller.check_role(Role::Operator, "attach to a request")?;
+        caller.check_role(Role::Operator, || "attach to a request".to_owned())?;
     }
     let RequestRow { id: request, .. } = caller.store(&manager).find_request(&id).await?;
     // Held before the row is looked at: the output is either gone by its word, or stays until we are done.
