@@ -97,6 +97,7 @@ fn parts() -> RunParts {
         user: Some("www".parse().unwrap()),
         input: Input::None,
         limits: Limits { memory_max: Some(268_435_456), output_len_max: 1_048_576, ..Limits::default() },
+        new_privileges: false,
     }
 }
 

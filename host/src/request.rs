@@ -311,6 +311,7 @@ fn shown_run(parts: &RunParts) -> Run {
             cpu_percent_max: parts.limits.cpu_percent_max,
             output_max: Some(parts.limits.output_len_max).filter(|max| *max != OUTPUT_LEN_DEFAULT),
         },
+        new_privileges: parts.new_privileges,
     }
 }
 

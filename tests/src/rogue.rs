@@ -69,6 +69,7 @@ pub fn offer(number: u8, script: &str) -> Offer {
         user: None,
         input: Input::None,
         limits: Limits::default(),
+        new_privileges: false,
     };
     let run = Run::try_from(parts).expect("a start that fits");
     Offer {

@@ -29,6 +29,7 @@ fn results(system: System) {
     every_end_is_told_apart(&lab);
     what_a_program_took_is_in_its_receipt(&lab);
     a_program_runs_as_its_user(&lab);
+    a_users_program_stays_that_users(&lab);
     lab.daemon.assert_audit_intact();
 }
 
@@ -228,6 +229,16 @@ fn a_program_runs_as_its_user(lab: &Lab) {
     // A program that travelled is in a directory of the agent's that nobody else may enter; it runs all the same.
     let misfit = misfit().to_str().unwrap();
     let _ = lab.run(&["--user", "nobody", "--program", misfit, "--", "exit", "5"]).ended().expect(5);
+}
+
+fn a_users_program_stays_that_users(lab: &Lab) {
+    let no_new_privs = |how: &[&str]| {
+        let show = ["--", "grep", "NoNewPrivs", "/proc/self/status"];
+        lab.run(&[how, &show[..]].concat()).ended().expect(0).stdout
+    };
+    assert_eq!(no_new_privs(&["--user", "nobody"]), "NoNewPrivs:\t1\n");
+    assert_eq!(no_new_privs(&["--user", "nobody", "--new-privileges"]), "NoNewPrivs:\t0\n");
+    assert_eq!(no_new_privs(&[]), "NoNewPrivs:\t0\n");
 }
 
 const SETUP: &str = "mkdir -p /run/lab/noexec && mount -t tmpfs -o noexec tmpfs /run/lab/noexec && \

@@ -524,7 +524,7 @@ fn run(from: &mut Source<'_>) -> Action {
     };
     let limits = Limits { output_len_max: from.place(), ..Limits::default() };
     let (args, env, cwd, user) = (Vec::new(), Vec::new(), None, None);
-    let parts = RunParts { executable, args, env, cwd, user, input, limits };
+    let parts = RunParts { executable, args, env, cwd, user, input, limits, new_privileges: false };
     Action::Run(Run::try_from(parts).expect("a start within its limits"))
 }
 

@@ -94,7 +94,7 @@ impl Text {
     }
 
     fn run(&mut self, run: &Run) -> Result<(), Unsignable> {
-        let RunParts { executable, args, env, cwd, user, input, limits } = run.parts();
+        let RunParts { executable, args, env, cwd, user, input, limits, new_privileges } = run.parts();
         match executable {
             Executable::InGuest(command) => self.quoted("command", command.as_str()),
             // The digest fixes the length, which a signer need not know of a program that lives elsewhere.
@@ -120,6 +120,7 @@ impl Text {
         self.option("processes-max", *processes_max);
         self.option("cpu-percent-max", *cpu_percent_max);
         self.line("output-max", output_len_max);
+        self.line("new-privileges", yes(*new_privileges));
         Ok(())
     }
 

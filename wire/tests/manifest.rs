@@ -71,6 +71,7 @@ memory-max: 268435456
 processes-max: 64
 cpu-percent-max: 150
 output-max: 1048576
+new-privileges: yes
 timeout-ms: 60000
 may-start-again: yes
 guest: SHA256:ZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY
@@ -129,6 +130,7 @@ fn changes() -> BTreeMap<&'static str, String> {
         ("processes", text(&run(|parts| parts.limits.processes_max = Some(1)))),
         ("processor", text(&run(|parts| parts.limits.cpu_percent_max = None))),
         ("output", text(&run(|parts| parts.limits.output_len_max = 1))),
+        ("privileges", text(&run(|parts| parts.new_privileges = false))),
         ("timeout", manifest(&plain, None, true, &terms()).unwrap()),
         ("another timeout", manifest(&plain, Some(1), true, &terms()).unwrap()),
         ("once", manifest(&plain, Some(60_000), false, &terms()).unwrap()),

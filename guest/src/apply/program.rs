@@ -19,6 +19,7 @@ pub struct Prepared {
     env: Vec<(String, String)>,
     pub(crate) cwd: String,
     pub(crate) user: Option<String>,
+    pub(crate) new_privileges: bool,
     /// Its step, where the guest may have to reboot for it.
     step: Option<NonZeroU8>,
 }
@@ -57,6 +58,7 @@ impl Prepared {
             env: parts.env.clone(),
             cwd: parts.cwd.as_ref().map_or("/", |cwd| cwd.as_str()).to_owned(),
             user: parts.user.as_ref().map(|user| user.as_str().to_owned()),
+            new_privileges: parts.new_privileges,
             step: None,
         })
     }
@@ -108,6 +110,7 @@ mod tests {
             user: None,
             input: Input::None,
             limits: Limits::default(),
+            new_privileges: false,
         };
         Prepared::new(&Run::try_from(parts).unwrap(), None).unwrap()
     }

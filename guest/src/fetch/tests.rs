@@ -193,6 +193,7 @@ fn a_program_of_the_guest_needs_no_bytes() {
         user: None,
         input: Default::default(),
         limits: Default::default(),
+        new_privileges: false,
     };
     let guest = Guest::new();
     let action = Action::Run(Run::try_from(parts).unwrap());

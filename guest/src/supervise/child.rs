@@ -6,7 +6,7 @@
 
 use super::fault::Step;
 use nix::libc;
-use std::ffi::{c_char, c_int, c_long, c_void};
+use std::ffi::{c_char, c_int, c_long, c_ulong, c_void};
 use std::ptr::null;
 
 /// All that the steps need, made ready before.
@@ -33,6 +33,8 @@ pub(super) struct Setting {
     /// The cgroup's file to enter by, where the kernel could not begin in it; else -1.
     pub(super) entrance: c_int,
     pub(super) user: Option<Ids>,
+    /// Whether no file that it starts gives it more than that user has.
+    pub(super) no_new_privs: bool,
 }
 
 /// Whom to become.
@@ -113,6 +115,10 @@ pub(super) fn settle(setting: &Setting) -> Result<(), (Step, c_int)> {
                 c_long::from(uid),
                 c_long::from(uid),
             ))?;
+        }
+        if setting.no_new_privs {
+            let (yes, unused) = (1 as c_ulong, 0 as c_ulong);
+            user(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, yes, unused, unused, unused).into())?;
         }
         libc::umask(0o022);
         // A supervisor that is killed takes its program along; nobody would see to its end.

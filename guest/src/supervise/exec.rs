@@ -30,6 +30,8 @@ pub(super) struct Exec {
     pub(super) env: Texts,
     pub(super) cwd: CString,
     pub(super) user: Option<User>,
+    /// Whether it may become more than that user.
+    pub(super) new_privileges: bool,
 }
 
 /// A list of texts as the kernel reads it.
@@ -77,6 +79,7 @@ impl Exec {
             env: Texts::new(env.into_iter())?,
             cwd: c_string(prepared.cwd.as_str())?,
             user,
+            new_privileges: prepared.new_privileges,
         })
     }
 }

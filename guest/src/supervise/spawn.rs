@@ -21,7 +21,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::c_int;
 use nix::poll::{PollTimeout, poll};
 use nix::sys::wait::waitpid;
-use nix::unistd::pipe2;
+use nix::unistd::{geteuid, pipe2};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -77,9 +77,9 @@ pub(super) fn spawn(
         .map(|cgroups| cgroups.create(request, &limits))
         .transpose()
         .map_err(|error| number(&error))?;
-    let user = match &job {
-        Ready::Program(exec) => exec.user.as_ref(),
-        Ready::Own(_) => None,
+    let (user, no_new_privs) = match &job {
+        Ready::Program(exec) => (exec.user.as_ref(), stays_as_it_is(exec)),
+        Ready::Own(_) => (None, false),
     };
     let wiring = Wiring::new(input, user).map_err(|error| number(&error))?;
     let setting = Setting {
@@ -87,6 +87,7 @@ pub(super) fn spawn(
         terminal: wiring.ours.terminal,
         entrance: NO_DESCRIPTOR,
         user: user.map(ids),
+        no_new_privs,
     };
     let started_us = now_us();
     let process = match job {
@@ -94,6 +95,13 @@ pub(super) fn spawn(
         Ready::Own(job) => own(job, setting, directory, cgroup.as_ref())?,
     };
     Ok(Spawned { process, cgroup, started_us, ours: wiring.ours })
+}
+
+/// Root has all privileges already, and what it starts may stay: a service that a package restarts where no service
+/// manager does would never again let a user become another one.
+fn stays_as_it_is(exec: &Exec) -> bool {
+    let uid = exec.user.as_ref().map_or_else(|| geteuid().as_raw(), |user| user.uid);
+    uid != 0 && !exec.new_privileges
 }
 
 enum Ready {

@@ -95,6 +95,7 @@ fn parts(command: &str, args: &[&str]) -> RunParts {
         user: None,
         input: Input::None,
         limits: Limits::default(),
+        new_privileges: false,
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn run(bytes: &[u8]) -> Action {
         user: None,
         input: Default::default(),
         limits: Default::default(),
+        new_privileges: false,
     };
     Action::Run(Run::try_from(parts).unwrap())
 }

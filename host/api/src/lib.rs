@@ -16,6 +16,7 @@ pub mod query;
 pub mod receipt;
 pub mod request;
 pub mod retention;
+mod run;
 pub mod secret;
 pub mod signature;
 pub mod trace;

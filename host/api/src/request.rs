@@ -3,6 +3,7 @@
 pub use crate::program::Source;
 pub use crate::query::{Answer, NewQuery, Query};
 use crate::receipt::Receipt;
+pub use crate::run::{Input, Limits, ProgramRef, Run, Variable, Window};
 pub use crate::signature::Signature;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -117,80 +118,6 @@ pub enum OnDisconnect {
     Kill,
 }
 
-/// A program to start. Exactly one of `command`, `program` and `from` is given.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Run {
-    /// A file of the guest, or a name looked up in its `PATH`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub command: Option<String>,
-    /// A program that was uploaded before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub program: Option<ProgramRef>,
-    /// A program that lives elsewhere: the manager fetches it, never the guest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<Source>,
-    /// Arguments; there is no shell in between.
-    #[serde(default)]
-    pub args: Vec<String>,
-    /// Variables of the environment.
-    #[serde(default)]
-    pub env: Vec<Variable>,
-    /// An absolute path to start in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cwd: Option<String>,
-    /// As whom: a user of the guest by name or number; the agent's own user, root, when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// What it reads.
-    #[serde(default)]
-    pub input: Input,
-    /// How much it may take.
-    #[serde(default)]
-    pub limits: Limits,
-}
-
-/// What a program reads on its standard input.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Input {
-    /// Nothing.
-    #[default]
-    None,
-    /// What is written with `PUT /v1/requests/{id}/input`, to its end.
-    Stream,
-    /// The same, through a terminal of its own; all output is then standard output.
-    Terminal(Window),
-}
-
-/// The size of a terminal.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Window {
-    /// Lines.
-    pub rows: u16,
-    /// Columns.
-    pub columns: u16,
-}
-
-/// How much a program, with all it starts, may take. What is absent is not limited.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Bytes of memory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_max: Option<u64>,
-    /// Processes and threads at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub processes_max: Option<u32>,
-    /// Hundredths of one processor's time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_percent_max: Option<u32>,
-    /// Output bytes that are kept of each stream; 64 MiB when absent, 16 GiB at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output_max: Option<u64>,
-}
-
 /// A file or a tree for the guest.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -237,26 +164,6 @@ pub struct InputState {
     pub len: u64,
     /// Whether that is all of it.
     pub ended: bool,
-}
-
-/// A program by its content.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ProgramRef {
-    /// SHA-256 of its bytes, 64 hexadecimal digits.
-    pub digest: String,
-    /// What people call it.
-    pub name: String,
-}
-
-/// A variable of the environment.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Variable {
-    /// Its name.
-    pub name: String,
-    /// Its value.
-    pub value: String,
 }
 
 /// A link by its name or its MAC address.

@@ -51,6 +51,7 @@ fn run_facts(list: &mut Facts<'_>, run: &Run) {
         list.push(("sha256", from.sha256.as_str().into()));
     }
     list.extend(run.user.as_ref().map(|user| ("user", user.into())));
+    list.extend(run.new_privileges.then(|| ("privileges", "more than its user's".into())));
     list.extend(run.cwd.as_ref().map(|cwd| ("directory", cwd.into())));
     match run.input {
         Input::None => {}

@@ -59,12 +59,13 @@ struct Signed {
 }
 
 /// What a signature says already.
-const SIGNED_ALREADY: [&str; 16] = [
+const SIGNED_ALREADY: [&str; 17] = [
     "command",
     "from",
     "user",
     "env",
     "cwd",
+    "new_privileges",
     "timeout",
     "memory",
     "processes",
@@ -105,6 +106,10 @@ pub(crate) struct How {
     /// The directory of the guest to start in, an absolute path
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<String>,
+    /// Let a user's program have more privileges than the user, as `sudo` and other set-user-ID files give; root's
+    /// programs have them all
+    #[arg(long)]
+    pub(crate) new_privileges: bool,
 }
 
 /// How much it may take, with all it starts
@@ -327,6 +332,7 @@ async fn new_request(context: &Context, args: RunArgs) -> Result<NewRequest, Fai
             cpu_percent_max: most.cpu,
             output_max: most.output_max,
         },
+        new_privileges: how.new_privileges,
     };
     Ok(NewRequest {
         id: order.id,

@@ -212,7 +212,7 @@ fn to_run(program: Option<&Path>, command: Vec<String>, how: How, most: &Most) -
         cpu_percent_max: most.cpu,
         output_max: most.output_max,
     };
-    let (env, cwd, user) = (how.env, how.cwd, how.user);
+    let How { env, cwd, user, new_privileges } = how;
     Ok(Run {
         command,
         program,
@@ -223,6 +223,7 @@ fn to_run(program: Option<&Path>, command: Vec<String>, how: How, most: &Most) -
         user,
         input: Input::None,
         limits,
+        new_privileges,
     })
 }
 

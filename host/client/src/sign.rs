@@ -119,7 +119,16 @@ fn run(asked: &api::Run) -> Result<Run, ClientError> {
     let env = asked.env.iter().map(|variable| (variable.name.clone(), variable.value.clone())).collect();
     let cwd = asked.cwd.as_deref().map(str::parse).transpose()?;
     let user = asked.user.as_deref().map(str::parse).transpose()?;
-    Ok(Run::try_from(RunParts { executable, args: asked.args.clone(), env, cwd, user, input, limits })?)
+    Ok(Run::try_from(RunParts {
+        executable,
+        args: asked.args.clone(),
+        env,
+        cwd,
+        user,
+        input,
+        limits,
+        new_privileges: asked.new_privileges,
+    })?)
 }
 
 fn put(asked: &api::Put) -> Result<Put, ClientError> {

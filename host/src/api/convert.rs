@@ -161,7 +161,16 @@ async fn run(within: Within<'_>, asked: AskedRun) -> Result<(Run, Option<Elsewhe
         cpu_percent_max: asked.limits.cpu_percent_max,
         output_len_max: asked.limits.output_max.unwrap_or(OUTPUT_LEN_DEFAULT),
     };
-    let run = Run::try_from(RunParts { executable, args: asked.args, env, cwd, user, input, limits })?;
+    let run = Run::try_from(RunParts {
+        executable,
+        args: asked.args,
+        env,
+        cwd,
+        user,
+        input,
+        limits,
+        new_privileges: asked.new_privileges,
+    })?;
     Ok((run, elsewhere))
 }
 

@@ -436,6 +436,7 @@ pub fn run(executable: Executable) -> Run {
         user: comes.then(|| text("nobody")),
         input: if comes { Input::Stream } else { Input::None },
         limits: if comes { limits } else { Limits::default() },
+        new_privileges: comes,
     })
     .unwrap()
 }

@@ -190,7 +190,7 @@ fn offer(stored: &Stored, floor: u64) -> Offer {
     let reads = !input_bytes(stored.sequence, stored.len).is_empty();
     let input = if reads { Input::Stream } else { Input::None };
     let limits = Limits { output_len_max: OUTPUT_MAX, ..Limits::default() };
-    let parts = RunParts { executable, args, env, cwd, user, input, limits };
+    let parts = RunParts { executable, args, env, cwd, user, input, limits, new_privileges: false };
     Offer {
         request: stored.id,
         sequence: Some(Sequence::try_from(stored.sequence).unwrap()),

@@ -450,6 +450,7 @@ fn start(args: usize, env: usize, len: usize) -> Result<Run, InvalidId> {
         user: None,
         input: Input::None,
         limits: Limits::default(),
+        new_privileges: false,
     })
 }
 
@@ -604,6 +605,7 @@ fn largest_run(len: usize) -> Run {
         user: Some(samples::text(&"u".repeat(TEXT_LEN_MAX))),
         input: Input::Terminal(Window { rows: u16::MAX, columns: u16::MAX }),
         limits,
+        new_privileges: true,
     });
     run.unwrap()
 }

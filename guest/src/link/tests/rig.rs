@@ -170,6 +170,7 @@ fn run(executable: Executable, args: &[&str]) -> Action {
         user: None,
         input: Input::None,
         limits: Limits::default(),
+        new_privileges: false,
     };
     Action::Run(Run::try_from(parts).unwrap())
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::supervise::users;
+use std::fs::Permissions;
 
 const IDENTITY: &str = "id -u; id -g; id -G; echo $HOME $USER $LOGNAME $SHELL; cat /etc/shadow";
 
@@ -47,6 +48,35 @@ fn a_directory_that_its_user_cannot_enter_is_named() {
     parts.cwd = Some(own.to_str().unwrap().to_owned().try_into().unwrap());
     let fault = not_started(StartFault::NoDirectory, nix::libc::EACCES);
     assert_eq!(end(&mut rig.start(order(parts))).outcome, fault);
+}
+
+/// What a set-user-ID copy of `id`, started by this user, says of whom it acts for; and the kernel's own word.
+fn acts_for(user: Option<&str>, new_privileges: bool) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let id = dir.path().join("id");
+    std::fs::copy("/usr/bin/id", &id).unwrap();
+    open(dir.path(), 0o755);
+    open(&id, 0o4755);
+    let script = format!("{} -u; grep NoNewPrivs /proc/self/status", id.display());
+    let mut parts = parts("/bin/sh", &["-c", &script]);
+    parts.user = user.map(|user| user.parse().unwrap());
+    parts.new_privileges = new_privileges;
+    let mut supervised = Rig::new().start(order(parts));
+    assert_eq!(end(&mut supervised).outcome, Outcome::Succeeded);
+    text(&supervised)
+}
+
+#[test]
+fn a_users_program_becomes_no_more_than_its_user_unless_asked() {
+    assert_eq!(acts_for(Some("nobody"), false), "65534\nNoNewPrivs:\t1\n");
+    assert_eq!(acts_for(Some("nobody"), true), "0\nNoNewPrivs:\t0\n");
+}
+
+#[test]
+fn roots_program_can_start_what_becomes_somebody_else() {
+    assert_eq!(acts_for(None, false), "0\nNoNewPrivs:\t0\n");
+    assert_eq!(acts_for(Some("root"), false), "0\nNoNewPrivs:\t0\n");
 }
 
 /// A program that came over the channel and is to run as nobody, who cannot enter the directory it lies in.

@@ -31,6 +31,10 @@ pub struct RunParts {
     pub input: Input,
     /// How much it may take.
     pub limits: Limits,
+    /// Whether it may have more privileges than its user, by files that are set-user-ID or have capabilities. Root
+    /// has them all.
+    #[serde(default)]
+    pub new_privileges: bool,
 }
 
 /// What a program reads on its standard input.
