@@ -186,6 +186,12 @@ impl Daemon {
         kib_of(self.id(), "VmRSS:").expect("a running manager")
     }
 
+    /// Descriptors that it has open.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("a running manager").count()
+    }
+
     /// A client of its API. Made anew: a connection of before a restart is of no use.
     #[must_use]
     pub fn client(&self) -> Client {

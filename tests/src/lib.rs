@@ -11,7 +11,7 @@
 //! - [`terminal`] a terminal whose keys a test types
 //! - [`proxy`] stops, cuts or bends the channel between two real parts at a frame of choice
 //! - [`faults`] what a seed draws, who plays it, and what must hold after
-//! - [`mod@line`] bytes and frames by hand · [`honest`] a guest without a machine · [`rogue`] a manager by hand
+//! - [`mod@line`] bytes and frames by hand · [`honest`] a guest without a machine · [`intruder`] one that means harm · [`rogue`] a manager by hand
 //! - [`secured`] the manager over TLS, and HTTPS by hand
 //! - [`web`] a server of HTTP and HTTPS that does what a test wants
 //! - [`skip`] tests that this machine cannot run
@@ -33,6 +33,7 @@ pub mod frames;
 pub mod guest;
 pub mod honest;
 pub mod image;
+pub mod intruder;
 pub mod lab;
 pub mod line;
 pub mod misfit;

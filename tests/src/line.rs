@@ -107,13 +107,13 @@ impl Line {
     #[must_use]
     pub fn closed_within(&mut self, limit: Duration) -> Vec<Frame> {
         let mut frames = Vec::new();
-        within(limit, "the peer to close the connection", || match self.try_hear() {
-            Some(Heard::Closed) => Some(()),
-            Some(Heard::Frame(frame)) => {
-                frames.push(frame);
-                None
+        within(limit, "the peer to close the connection", || {
+            loop {
+                match self.try_hear()? {
+                    Heard::Closed => return Some(()),
+                    Heard::Frame(frame) => frames.push(frame),
+                }
             }
-            None => None,
         });
         frames
     }

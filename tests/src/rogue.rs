@@ -2,7 +2,7 @@
 //!
 //! Used by tests of the agent. It checks nothing, for the agent is what is tested.
 
-use crate::line::Line;
+use crate::line::{Heard, Line};
 use crate::wait::until;
 use doorbell_wire::ids::{Nonce, SessionToken};
 use doorbell_wire::ids::{RequestId, Sequence};
@@ -33,12 +33,17 @@ impl Rogue {
         Line::new(stream)
     }
 
-    /// The agent's next connection, greeted and welcomed, up to its first pull.
+    /// The agent's next connection, greeted and welcomed, up to its first pull. One that it has given up while
+    /// nobody was there to greet it is passed over.
     #[must_use]
     pub fn welcome(&self) -> Line {
-        let mut line = self.accept();
-        line.order(&FromHost::Greeting(greeting()));
-        let FromGuest::Hello(_) = line.hear_guest() else { panic!("the agent does not introduce itself") };
+        let mut line = until("the agent to introduce itself", || {
+            let mut line = self.accept();
+            line.order(&FromHost::Greeting(greeting()));
+            let Heard::Frame(frame) = line.hear() else { return None };
+            let said = FromGuest::from_frame(&frame).expect("a frame of the agent's");
+            matches!(said, FromGuest::Hello(_)).then_some(line)
+        });
         line.order(&FromHost::Welcome(Welcome { token: SessionToken::new([4; 32]), host_time_ms: 0 }));
         let FromGuest::Pull = line.hear_guest() else { panic!("the agent does not pull") };
         line

@@ -137,7 +137,11 @@ async fn accept(manager: Arc<Manager>, listener: UnixListener, guest: GuestRow, 
         match listener.accept().await {
             Ok((stream, _)) => {
                 told = false;
-                let Some((stream, entry)) = enter(&manager, stream, &met_at) else { continue };
+                let Some((stream, entry)) = enter(&manager, stream, &met_at) else {
+                    // Only that guest comes by this door: who crowds it waits, and costs the others nothing.
+                    tokio::time::sleep(CROWDED_PAUSE).await;
+                    continue;
+                };
                 match manager.store.guest_at(&guest.place).await {
                     Ok(Some(current)) if current.id == guest.id => {
                         hand_over(&manager, stream, current, met_at.clone(), entry);
@@ -166,4 +170,5 @@ fn door_path(base: &Path) -> PathBuf {
 }
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+const CROWDED_PAUSE: Duration = Duration::from_millis(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

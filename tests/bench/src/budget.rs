@@ -2,6 +2,7 @@
 //!
 //! Called by `report`.
 
+use crate::hostile::QUIET;
 use crate::samples::Rows;
 use serde::Serialize;
 
@@ -80,7 +81,21 @@ pub(crate) fn judge(rows: &Rows, kvm: bool, quick: bool) -> Vec<Budget> {
         p99("urgent-flood"),
     );
     all.extend(rates(rows));
+    all.extend(hostile(rows));
     all
+}
+
+/// A guest beside a hostile one waits at most twice as long as in quiet.
+fn hostile(rows: &Rows) -> Vec<Budget> {
+    let Some(quiet) = rows.summary(QUIET) else { return Vec::new() };
+    let beside = rows.rows.iter().filter(|row| row.id != QUIET && row.unit == "ms");
+    beside
+        .filter_map(|row| {
+            let (limit, measured) = (2.0 * quiet.p99, row.summary()?.p99);
+            let (what, rule) = (format!("honest request {}, p99", row.what), "2 × quiet p99".into());
+            Some(Budget { what, rule, unit: "ms", limit, measured, met: measured <= limit })
+        })
+        .collect()
 }
 
 /// Those where more is better.

@@ -33,6 +33,19 @@ impl Running {
         Ok(Self { child, log: log.to_owned() })
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// KiB of memory it has now.
+    pub(crate) fn resident_kib(&self) -> Result<f64> {
+        let status = read(Path::new(&format!("/proc/{}/status", self.id())));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let count = line.and_then(|line| line.split_whitespace().next()).context("a process with memory")?;
+        Ok(count.parse()?)
+    }
+
     /// All it has said.
     pub(crate) fn said(&self) -> String {
         read(&self.log)

@@ -9,6 +9,7 @@ mod api;
 mod budget;
 mod children;
 mod floor;
+mod hostile;
 mod lab;
 mod measure;
 mod nested;
@@ -45,9 +46,11 @@ struct Cli {
     half: Option<Half>,
 }
 
-/// What this program is to itself, in other processes.
+/// Other runs, and what this program is to itself in other processes.
 #[derive(Debug, clap::Subcommand)]
 enum Half {
+    /// An honest guest's latency, and the manager's memory, beside a guest that attacks it
+    Hostile,
     /// ssh's way through a hybrid socket
     #[command(hide = true)]
     Connect { base: PathBuf, port: u32 },
@@ -61,8 +64,10 @@ fn main() -> Result<()> {
     match &cli.half {
         Some(Half::Connect { base, port }) => return ssh::connect(base, *port),
         Some(Half::Inside { image }) => return nested::inside(image, cli.quick),
-        None => {}
+        Some(Half::Hostile) | None => {}
     }
+    // The HTTP library has none of its own, and asks for one even where it only speaks over a Unix socket.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let out = std::path::absolute(&cli.out)?;
     let given = cli.bin.as_ref().map(std::path::absolute).transpose()?;
@@ -82,6 +87,9 @@ fn main() -> Result<()> {
 }
 
 fn run(cli: &Cli, bin: &Path, directory: &Path) -> Result<Report> {
+    if matches!(cli.half, Some(Half::Hostile)) {
+        return hostile::run(bin, directory, cli.quick);
+    }
     let image = lab::image(cli.guest, bin, directory)?;
     if cli.guest == Place::Nested {
         return nested::outside(&image, bin, cli.quick);

@@ -34,6 +34,12 @@ impl Report {
         }
     }
 
+    /// A run without a guest's machine.
+    pub(crate) fn of_manager(place: &str, quick: bool, rows: Rows) -> Self {
+        let at = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
+        Self { place: place.into(), quick, at, machine: host(), rows }
+    }
+
     fn kvm(&self) -> bool {
         self.machine.iter().any(|(what, value)| what == "accelerator" && value == "kvm")
     }
@@ -134,27 +140,30 @@ fn short(value: f64) -> String {
 }
 
 fn machine(lab: &Lab) -> Vec<(String, String)> {
-    let mut all: Vec<(String, String)> = Vec::new();
+    let mut all = host();
     let mut say = |what: &str, value: String| {
         let value = value.trim().to_owned();
         if !value.is_empty() {
             all.push((what.to_owned(), value));
         }
     };
-    say("CPUs", processor());
-    say("kernel", crate::children::read(Path::new("/proc/sys/kernel/osrelease")));
     let version = crate::children::output(std::process::Command::new("qemu-system-x86_64").arg("--version"));
     say("QEMU", version.unwrap_or_default().lines().next().unwrap_or_default().to_owned());
     say("accelerator", lab.accel.clone());
-    // What else the machine did meanwhile is in every figure.
-    say(
-        "load of the machine at the end (1, 5, 15 min)",
-        first_words(&crate::children::read(Path::new("/proc/loadavg")), 3),
-    );
     say("guest's kernel", lab.api.run(GUEST, &["uname", "-r"]).unwrap_or_default());
     let os = lab.api.run(GUEST, &["sh", "-c", ". /etc/os-release; echo \"$PRETTY_NAME\""]);
     say("guest's system", os.unwrap_or_else(|_| "busybox on an initramfs".into()));
     all
+}
+
+fn host() -> Vec<(String, String)> {
+    let text = |path: &str| crate::children::read(Path::new(path));
+    vec![
+        ("CPUs".into(), processor()),
+        ("kernel".into(), text("/proc/sys/kernel/osrelease").trim().into()),
+        // What else the machine did meanwhile is in every figure.
+        ("load of the machine at the end (1, 5, 15 min)".into(), first_words(&text("/proc/loadavg"), 3)),
+    ]
 }
 
 /// How many CPUs this machine has, and which.
