@@ -19,6 +19,7 @@ pub mod identity;
 pub mod journal;
 pub mod lanes;
 pub mod link;
+pub mod log;
 pub mod modules;
 pub mod planted;
 pub mod pull;

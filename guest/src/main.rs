@@ -13,18 +13,17 @@ use doorbell_agent::pull::{Agent, Way};
 use doorbell_agent::serve::{Crew, Dialer, run, with_source};
 use doorbell_agent::share::Share;
 use doorbell_agent::state::{StateDir, StateError};
-use doorbell_agent::{EXIT_KERNEL, EXIT_STATE};
+use doorbell_agent::{EXIT_KERNEL, EXIT_STATE, log};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    start_log(&config);
+    log::start(&config);
     match serve(&config) {
         Ok(()) => {
             info!("stopped");
@@ -82,16 +81,6 @@ fn signals() -> Result<SignalFd, Errno> {
     set.add(Signal::SIGINT);
     set.thread_block()?;
     SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-}
-
-fn start_log(config: &Config) {
-    tracing_subscriber::fmt()
-        .with_max_level(config.log)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .compact()
-        .init();
 }
 
 /// Under anything but systemd there is nobody to tell.

@@ -19,6 +19,7 @@ pub mod input;
 pub mod inspect;
 pub mod judge;
 pub mod listen;
+pub mod log;
 pub mod manager;
 pub mod notary;
 pub mod output;

@@ -12,7 +12,7 @@ use doorbelld::config::{Config, VsockMode};
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal as _};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -189,12 +189,7 @@ fn verify(state_dir: &Path, arguments: &Arguments) -> anyhow::Result<bool> {
 fn log(arguments: &Arguments) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&arguments.log)
         .map_err(|error| anyhow::anyhow!("--log {:?} is not a filter: {error}", arguments.log))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if arguments.log_json {
-        builder.json().init();
-    } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).init();
-    }
+    doorbelld::log::start(filter, arguments.log_json);
     Ok(())
 }
 

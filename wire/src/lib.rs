@@ -25,3 +25,4 @@ pub mod merkle;
 pub mod message;
 pub mod session;
 pub mod share;
+pub mod text;

@@ -3,6 +3,7 @@
 use crate::exit::Exit;
 use crate::failure::Failure;
 use doorbell_client::Client;
+use doorbell_client::text::json;
 use serde::Serialize;
 use std::io::{self, Write as _};
 
@@ -33,7 +34,8 @@ impl Context {
         people: impl FnOnce(&T) -> String,
     ) -> Result<(), Failure> {
         if self.json {
-            print(&format!("{}\n", serde_json::to_string(value).map_err(unprintable)?))
+            let line = serde_json::to_string(value).map_err(unprintable)?;
+            print(&format!("{}\n", json(&line)))
         } else {
             print(&people(value))
         }
@@ -58,7 +60,8 @@ pub(crate) fn unwritten(error: &io::Error, when_nobody_reads: Exit) -> Failure {
 }
 
 fn document<T: Serialize>(value: &T) -> Result<String, Failure> {
-    serde_json::to_string_pretty(value).map_err(unprintable)
+    let document = serde_json::to_string_pretty(value).map_err(unprintable)?;
+    Ok(json(&document).into_owned())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]

@@ -3,17 +3,14 @@
 use crate::table::{Cell, Tone};
 use doorbell_client::api::guest::Presence;
 use doorbell_client::api::request::{Action, Run, State};
+use doorbell_client::text::Plain;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-/// The text with control characters written out: a guest must not command the operator's terminal.
+/// The text with what commands a terminal written out: a guest must not command the operator's.
 pub(crate) fn plain(text: &str) -> String {
-    let harmful = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if !text.contains(harmful) {
-        return text.to_owned();
-    }
-    text.chars().map(|c| if harmful(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+    Plain(text).to_string()
 }
 
 /// The word that the API has for a value without fields.

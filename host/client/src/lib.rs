@@ -57,6 +57,7 @@ pub use doorbell_api as api;
 pub use doorbell_archive::{Fault, Kind, Unpacked, kernel};
 pub use doorbell_trail as trail;
 pub use doorbell_wire::limits::{FILE_LEN_MAX, INPUT_LEN_MAX, MANAGER_PORT, OUTPUT_LEN_MAX, PROGRAM_LEN_MAX};
+pub use doorbell_wire::text;
 pub use error::ClientError;
 pub use file::{Destination, FileError, Packing, Received, Receiving};
 pub use guest::GuestHandle;

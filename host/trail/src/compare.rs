@@ -5,6 +5,7 @@
 use crate::export::Kept;
 use crate::head::fingerprint;
 use doorbell_api::audit::AuditCheck;
+use doorbell_wire::text::Plain;
 
 /// A comparison under way.
 #[derive(Debug)]
@@ -100,7 +101,8 @@ pub fn verdict(check: &AuditCheck) -> String {
             format!("the audit trail is whole: {} records\nhead {}\n", check.records, check.head)
         }
         broken => {
-            format!("the audit trail is broken: {}\n", broken.as_deref().unwrap_or("no reason was given"))
+            let why = broken.as_deref().unwrap_or("no reason was given");
+            format!("the audit trail is broken: {}\n", Plain(why))
         }
     }
 }

@@ -6,6 +6,7 @@
 use crate::chain::{Head, Verifier};
 use crate::head;
 use doorbell_api::audit::{AuditCheck, AuditRecord, SignedHead};
+use doorbell_wire::text::json;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Read as _};
 
@@ -19,12 +20,12 @@ pub struct End {
     pub head: SignedHead,
 }
 
-/// A record as a line.
+/// A record as a line, harmless to a terminal that it is printed to.
 ///
 /// # Errors
 /// When it cannot be put into JSON, which none of our types is.
 pub fn line<T: Serialize>(value: &T) -> io::Result<String> {
-    Ok(serde_json::to_string(value)? + "\n")
+    Ok(json(&serde_json::to_string(value)?).into_owned() + "\n")
 }
 
 /// What was kept of a trail: an export, or a head alone.
@@ -127,10 +128,12 @@ fn ended(end: End, begun: Option<Begun>, hashes: Vec<[u8; 32]>) -> Result<Kept, 
     Ok(Kept { head, check, since, anchor: Some(anchor), hashes })
 }
 
-/// A value from a line that is exactly what would be written for it.
+/// A value from a line that is exactly what would be written for it; once, nothing beyond JSON's own was escaped.
 fn exact<T: Serialize + for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
-    let value: T = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    if line(&value).map_err(|error| error.to_string())? == text {
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    let value: T = serde_json::from_str(text).map_err(|error| said(&error))?;
+    let bare = serde_json::to_string(&value).map_err(|error| said(&error))?;
+    if line(&value).map_err(|error| said(&error))? == text || text.strip_suffix('\n') == Some(&bare) {
         return Ok(value);
     }
     Err("it is not as it was written".to_owned())

@@ -2,6 +2,7 @@
 //!
 //! Used by every module here. Names in texts come from a peer: they are escaped, so that they can be printed.
 
+use doorbell_wire::text::is_harmful;
 use std::io;
 
 /// Why an archive could not be packed.
@@ -98,7 +99,7 @@ pub fn escaped(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for piece in name.utf8_chunks() {
         for sign in piece.valid().chars() {
-            if sign.is_control() || is_deceptive(sign) {
+            if is_harmful(sign) {
                 text.extend(sign.escape_default());
             } else {
                 text.push(sign);
@@ -107,11 +108,6 @@ pub fn escaped(name: &[u8]) -> String {
         piece.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
     }
     text
-}
-
-/// Signs that change the direction or have no width: a name with them is not what it looks like.
-fn is_deceptive(sign: char) -> bool {
-    matches!(sign, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// What the kernel says, in its words and small letters: `no such file or directory`.
