@@ -54,6 +54,20 @@ impl Actor {
         Self::Uid { uid, name }
     }
 
+    /// Somebody who asks for things, as one person: a user of the host is its number, whichever way it comes, and all
+    /// tokens and certificates of one name and tenant are one. None for who is no person.
+    #[must_use]
+    pub fn person(&self) -> Option<String> {
+        match self {
+            Self::Uid { uid, .. } | Self::Spool { uid, .. } => Some(format!("uid {uid}")),
+            Self::Principal { name, tenant, .. } => {
+                let tenant = tenant.as_ref().map(|tenant| format!(" of tenant {tenant}"));
+                Some(format!("name {name}{}", tenant.unwrap_or_default()))
+            }
+            Self::Stranger(_) | Self::Guest(_) | Self::Manager => None,
+        }
+    }
+
     /// Whoever runs this process.
     #[must_use]
     pub fn own() -> Self {
@@ -101,5 +115,24 @@ mod tests {
         assert_eq!(Actor::Stranger("::1".parse().unwrap()).to_string(), "unknown from ::1");
         assert_eq!(Actor::Guest("web-3".parse().unwrap()).to_string(), "guest web-3");
         assert_eq!(Actor::Manager.to_string(), "manager");
+    }
+
+    #[test]
+    fn a_person_is_the_same_whichever_way_it_comes() {
+        let root = Actor::Uid { uid: 0, name: Some("root".into()) };
+        let spool = Actor::Spool { uid: 0, name: None };
+        assert_eq!(root.person(), spool.person());
+        assert_ne!(root.person(), Actor::Uid { uid: 1, name: Some("root".into()) }.person());
+        let principal = |by, id: &str, name: &str, tenant: Option<&str>| {
+            let tenant = tenant.map(|tenant| tenant.parse().unwrap());
+            Actor::Principal { by, id: id.repeat(8), name: name.parse().unwrap(), tenant, from: None }
+                .person()
+        };
+        let ci = principal("token", "01", "ci", Some("acme"));
+        assert_eq!(ci, principal("certificate", "02", "ci", Some("acme")));
+        assert_ne!(ci, principal("token", "01", "ci", None));
+        assert_ne!(ci, principal("token", "01", "ops", Some("acme")));
+        assert_eq!(Actor::Manager.person(), None);
+        assert_eq!(Actor::Guest("web-3".parse().unwrap()).person(), None);
     }
 }

@@ -102,6 +102,8 @@ fn routes_and_document() -> (Router<Arc<Manager>>, utoipa::openapi::OpenApi) {
         .routes(routes!(requests::show))
         .routes(routes!(requests::wait))
         .routes(routes!(requests::cancel))
+        .routes(routes!(requests::approve))
+        .routes(routes!(requests::refuse))
         .routes(routes!(queries::ask))
         .routes(routes!(output::read))
         .routes(routes!(input::show))

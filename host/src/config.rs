@@ -12,6 +12,7 @@ pub use keep::{Age, Size};
 pub use remote::{NotSafe, Remote};
 
 use doorbell_api::SOCKET_DEFAULT;
+use doorbell_api::access::ActionName;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -52,6 +53,8 @@ pub struct Config {
     pub spool_dir: Option<PathBuf>,
     /// Whether whoever changes something has to say why.
     pub require_reason: bool,
+    /// The actions that a second person has to approve.
+    pub second_person: Vec<ActionName>,
     /// For how long requests that are over are kept, with their receipts.
     pub keep_requests_for: Age,
     /// For how long, and how much, output of requests that are over is kept.
@@ -119,6 +122,7 @@ impl Default for Config {
             calls_burst: CALLS_BURST,
             spool_dir: None,
             require_reason: false,
+            second_person: Vec::new(),
             keep_requests_for: Age::days(90),
             keep_outputs_for: Age::days(30),
             keep_outputs_bytes: Size::gib(32),

@@ -127,7 +127,33 @@ impl Manager {
             }
             self.moved(row).await;
         }
-        self.registry.ring(row.guest_id);
+        if row.state != State::Unapproved {
+            self.registry.ring(row.guest_id);
+        }
+    }
+
+    /// A second person lets a request go on, or refuses it, and may say why.
+    ///
+    /// # Errors
+    /// As for [`Store::approve_request`].
+    pub async fn decided(
+        &self,
+        cause: &Cause,
+        by: &Actor,
+        id: RequestId,
+        is_approved: bool,
+    ) -> Result<RequestRow, StoreError> {
+        let store = self.store.because(cause);
+        let row = if is_approved {
+            store.approve_request(by, id).await?
+        } else {
+            store.refuse_request(by, id).await?
+        };
+        self.moved(&row).await;
+        if is_approved {
+            self.registry.ring(row.guest_id);
+        }
+        Ok(row)
     }
 
     /// Tells everybody that a request has moved; of one that is over, puts away what nobody needs any longer.
@@ -152,8 +178,12 @@ impl Manager {
     /// A request as the API shows it, with what it waits for where the store alone does not know.
     #[must_use]
     pub fn shown(&self, row: &RequestRow) -> Request {
-        let waits = row.errand().filter(|_| row.state == State::Queued);
-        let waits_for = waits.map(|errand| self.retriever.waits_for(&errand));
+        let errand = row.errand().filter(|_| row.state == State::Queued);
+        let waits_for = if row.state == State::Unapproved {
+            Some(SECOND_PERSON.to_owned())
+        } else {
+            errand.map(|errand| self.retriever.waits_for(&errand))
+        };
         self.overlaid(row, Request { waits_for, ..row.to_api() })
     }
 
@@ -270,3 +300,6 @@ impl Manager {
         }
     }
 }
+
+/// What a request waits for that nobody has approved yet.
+const SECOND_PERSON: &str = "the approval of a second person";

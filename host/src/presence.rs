@@ -51,7 +51,8 @@ impl Manager {
     /// What is stored stays, and is shown again when it does.
     #[must_use]
     pub fn shown_state(&self, request: &RequestRow) -> State {
-        if !request.state.is_final() && self.powers.held(request.guest_id).is_some() {
+        let is_with_guest = !request.state.is_final() && request.state != State::Unapproved;
+        if is_with_guest && self.powers.held(request.guest_id).is_some() {
             return State::Held;
         }
         request.state

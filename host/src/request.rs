@@ -33,6 +33,8 @@ pub enum Happening {
     LostAgain,
     /// The guest pulls although this had started, so it lost it for good.
     Lost,
+    /// A second person has approved it.
+    Approved,
     /// Its expiry passed.
     Expired,
     /// Its program is not in the manager's store.
@@ -52,7 +54,8 @@ pub enum Happening {
 }
 
 /// All states, in the order of the printed table.
-pub const STATES: [State; 18] = [
+pub const STATES: [State; 19] = [
+    State::Unapproved,
     State::Queued,
     State::Offered,
     State::Fetched,
@@ -100,7 +103,7 @@ pub enum Owner {
 #[must_use]
 pub const fn owner(state: State) -> Owner {
     match state {
-        State::Queued | State::NotRetrieved => Owner::Store,
+        State::Unapproved | State::Queued | State::NotRetrieved => Owner::Store,
         State::Offered => Owner::Session,
         State::Fetched
         | State::Started
@@ -130,8 +133,12 @@ pub fn next(state: State, happening: Happening) -> Option<State> {
     if state.is_final() {
         return None;
     }
+    if state == S::Unapproved {
+        return unapproved(happening);
+    }
     let waits = state != S::Started;
     match happening {
+        H::Approved => None,
         H::Offered => waits.then_some(S::Offered),
         H::Fetched => matches!(state, S::Queued | S::Offered).then_some(S::Fetched),
         H::Started => waits.then_some(S::Started),
@@ -145,6 +152,26 @@ pub fn next(state: State, happening: Happening) -> Option<State> {
         H::Vanished => (!waits).then_some(S::Unconfirmed),
         H::Continues => (!waits).then_some(S::Queued),
         H::Acknowledged(outcome) => outcome.is_final().then_some(outcome),
+    }
+}
+
+/// What follows where no guest has a say yet.
+const fn unapproved(happening: Happening) -> Option<State> {
+    match happening {
+        Happening::Approved => Some(State::Queued),
+        Happening::Expired => Some(State::Expired),
+        Happening::Cancelled => Some(State::Cancelled),
+        Happening::GuestRemoved => Some(State::Undeliverable),
+        Happening::Offered
+        | Happening::Fetched
+        | Happening::Started
+        | Happening::LostAgain
+        | Happening::Lost
+        | Happening::ProgramGone
+        | Happening::Unsupported
+        | Happening::Vanished
+        | Happening::Continues
+        | Happening::Acknowledged(_) => None,
     }
 }
 
@@ -174,6 +201,7 @@ pub const fn reached(stage: Stage) -> Option<Happening> {
 #[must_use]
 pub const fn word(state: State) -> &'static str {
     match state {
+        State::Unapproved => "unapproved",
         State::Queued => "queued",
         State::Offered => "offered",
         State::Fetched => "fetched",
@@ -338,7 +366,7 @@ pub(crate) fn octal(mode: wire::Mode) -> String {
 mod tests {
     use super::*;
 
-    const HAPPENINGS: [Happening; 13] = [
+    const HAPPENINGS: [Happening; 14] = [
         Happening::Offered,
         Happening::Fetched,
         Happening::Started,
@@ -351,15 +379,17 @@ mod tests {
         Happening::Unsupported,
         Happening::Vanished,
         Happening::Continues,
+        Happening::Approved,
         Happening::Acknowledged(State::Succeeded),
     ];
 
     const TABLE: &str = "\
-state          owner          Offered        Fetched        Started        LostAgain      Lost           Expired        ProgramGone    Cancelled      GuestRemoved   Unsupported    Vanished       Continues      Acknowledged(Succeeded)
-queued         store          offered        fetched        started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              succeeded
-offered        session        offered        fetched        started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              succeeded
-fetched        guest          offered        -              started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              succeeded
-started        guest          -              -              -              queued         interrupted    -              -              -              undeliverable  -              unconfirmed    queued         succeeded
+state          owner          Offered        Fetched        Started        LostAgain      Lost           Expired        ProgramGone    Cancelled      GuestRemoved   Unsupported    Vanished       Continues      Approved       Acknowledged(Succeeded)
+unapproved     store          -              -              -              -              -              expired        -              cancelled      undeliverable  -              -              -              queued         -
+queued         store          offered        fetched        started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              -              succeeded
+offered        session        offered        fetched        started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              -              succeeded
+fetched        guest          offered        -              started        -              -              expired        not-retrieved  cancelled      undeliverable  refused        -              -              -              succeeded
+started        guest          -              -              -              queued         interrupted    -              -              -              undeliverable  -              unconfirmed    queued         -              succeeded
 succeeded      guest          final
 failed         guest          final
 killed         guest          final
@@ -373,7 +403,7 @@ not-verified   guest          final
 not-started    guest          final
 expired        timer          final
 undeliverable  operator       final
-unconfirmed    timer          -              -              -              -              interrupted    -              -              -              -              -              -              -              succeeded
+unconfirmed    timer          -              -              -              -              interrupted    -              -              -              -              -              -              -              -              succeeded
 held           power          shown instead of queued, offered, fetched, started; what is stored stays and moves
 ";
 
@@ -395,7 +425,8 @@ held           power          shown instead of queued, offered, fetched, started
             }
             table.push_str(&line(cells));
         }
-        let open = STATES.into_iter().filter(|state| !state.is_final()).map(word).collect::<Vec<_>>();
+        let is_with_guest = |state: &State| !state.is_final() && *state != State::Unapproved;
+        let open = STATES.into_iter().filter(is_with_guest).map(word).collect::<Vec<_>>();
         let shown = format!("shown instead of {}; what is stored stays and moves", open.join(", "));
         table + &line(vec![word(State::Held).to_owned(), owner_word(State::Held), shown])
     }
@@ -416,7 +447,10 @@ held           power          shown instead of queued, offered, fetched, started
             for happening in HAPPENINGS {
                 let by = match happening {
                     Happening::Offered => Owner::Session,
-                    Happening::LostAgain | Happening::Continues | Happening::ProgramGone => Owner::Store,
+                    Happening::LostAgain
+                    | Happening::Continues
+                    | Happening::ProgramGone
+                    | Happening::Approved => Owner::Store,
                     Happening::Cancelled | Happening::GuestRemoved => Owner::Operator,
                     Happening::Expired | Happening::Vanished => Owner::Timer,
                     Happening::Fetched

@@ -4,6 +4,7 @@
 //! all that waits (`writer`); another one reads. An answer is given after the commit, never before. Trusts
 //! the files in its state directory, which only the manager's user may enter; `open` sees to that.
 
+mod approvals;
 mod audit;
 mod awaited;
 mod backup;
@@ -55,6 +56,7 @@ use crate::access::Scope;
 use crate::cause::Cause;
 use crate::config::Config;
 use crate::trouble::Trouble;
+use doorbell_api::access::ActionName;
 use nix::fcntl::Flock;
 use refusals::Refusals;
 use rusqlite::Connection;
@@ -104,6 +106,7 @@ impl Store {
             late,
             trouble,
             refusals,
+            second_person: config.second_person.clone().into(),
             state_dir,
             _lock: lock,
         });
@@ -175,6 +178,7 @@ struct Inner {
     late: stages::Late,
     trouble: Trouble,
     refusals: Refusals,
+    second_person: Arc<[ActionName]>,
     state_dir: PathBuf,
     _lock: Flock<File>,
 }

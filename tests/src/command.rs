@@ -131,6 +131,12 @@ impl Running {
         read(&self.stdout)
     }
 
+    /// What it has written to standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        read(&self.stderr)
+    }
+
     /// The file that its standard output goes to.
     #[must_use]
     pub fn stdout_file(&self) -> &Path {

@@ -195,6 +195,9 @@ pub struct Request {
     /// The ticket it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<String>,
+    /// The second person, where one was needed and has approved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
     /// When it was accepted, milliseconds since the Unix epoch.
     pub accepted_at_ms: u64,
     /// When it is no longer offered, milliseconds since the Unix epoch.
@@ -248,6 +251,8 @@ const fn first() -> u8 {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
+    /// On disk; neither offered nor rung for before a second person has approved it.
+    Unapproved,
     /// On disk; the guest has not seen it.
     Queued,
     /// The guest has seen it.
@@ -292,7 +297,10 @@ impl State {
     /// Whether nothing follows, except that an unconfirmed one may be amended.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        !matches!(self, Self::Queued | Self::Offered | Self::Fetched | Self::Started | Self::Held)
+        !matches!(
+            self,
+            Self::Unapproved | Self::Queued | Self::Offered | Self::Fetched | Self::Started | Self::Held
+        )
     }
 }
 

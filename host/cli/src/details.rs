@@ -23,6 +23,7 @@ pub(crate) fn details(request: &Request) -> String {
     ];
     let held = request.held.map(|stands| format!("{}, until its guest's machine runs", word(&stands)));
     list.extend(held.map(|held| ("held at", held.into())));
+    list.extend(request.approved_by.as_ref().map(|who| ("approved by", who.into())));
     list.extend(request.expires_at_ms.map(|at| ("expires", moment(at).into())));
     list.extend(request.timeout_ms.map(|ms| ("timeout", duration::show(ms).into())));
     list.extend(request.urgent.then(|| ("urgent", "goes before ordinary requests".into())));

@@ -66,6 +66,7 @@ impl Exit {
             | State::Unconfirmed
             | State::Held
             | State::Queued
+            | State::Unapproved
             | State::Offered
             | State::Fetched
             | State::Started => Self::Unconfirmed,
@@ -138,6 +139,7 @@ mod tests {
     fn every_state_has_its_documented_status() {
         let table = [
             (State::Queued, 126),
+            (State::Unapproved, 126),
             (State::Offered, 126),
             (State::Fetched, 126),
             (State::Started, 126),

@@ -1,4 +1,4 @@
-//! `doorbell request`: ls, show, output, attach, wait, cancel.
+//! `doorbell request`: ls, show, output, attach, wait, cancel, approve, refuse.
 
 use crate::attach::AttachArgs;
 use crate::context::Context;
@@ -7,10 +7,10 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::follow::{copy, outcome};
 use crate::table::{Cell, Table};
-use crate::text::{action, moment, short, state};
+use crate::text::{action, moment, plain, short, state};
 use crate::{attach, cancel, duration, trace, waiting};
 use clap::{Args, Subcommand};
-use doorbell_client::api::request::RequestList;
+use doorbell_client::api::request::{Request, RequestList};
 use doorbell_client::{RequestFilter, Stream};
 use std::time::Duration;
 
@@ -40,6 +40,16 @@ pub(crate) enum RequestCommand {
     },
     /// Ask for a request's end, and tell what came of it; asking twice is as good as once
     Cancel {
+        /// The request's id, or its first digits, at least 6
+        id: String,
+    },
+    /// Let a request go on that waits for a second person: not for who asked for it
+    Approve {
+        /// The request's id, or its first digits, at least 6
+        id: String,
+    },
+    /// Refuse a request that waits for a second person; say why with --reason in front
+    Refuse {
         /// The request's id, or its first digits, at least 6
         id: String,
     },
@@ -97,8 +107,15 @@ pub(crate) async fn run(context: &Context, command: RequestCommand) -> Result<Ex
             return outcome(&request);
         }
         RequestCommand::Cancel { id } => cancel::run(context, &id).await?,
+        RequestCommand::Approve { id } => context.show(&client.approve_request(&id).await?, decided)?,
+        RequestCommand::Refuse { id } => context.show(&client.refuse_request(&id).await?, decided)?,
     }
     Ok(Exit::Done)
+}
+
+fn decided(request: &Request) -> String {
+    let (id, guest, is) = (&request.id, &request.guest, state(request.state).paint());
+    format!("request {id} for {guest}, asked for by {}, is {is}\n", plain(&request.asked_by))
 }
 
 fn list(list: &RequestList) -> String {

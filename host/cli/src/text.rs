@@ -35,7 +35,12 @@ pub(crate) fn clock(unix_ms: u64) -> String {
 pub(crate) fn state(state: State) -> Cell {
     let tone = match state {
         State::Succeeded => Tone::Good,
-        State::Queued | State::Offered | State::Fetched | State::Started | State::Held => Tone::Waiting,
+        State::Unapproved
+        | State::Queued
+        | State::Offered
+        | State::Fetched
+        | State::Started
+        | State::Held => Tone::Waiting,
         State::Failed
         | State::Killed
         | State::TimedOut

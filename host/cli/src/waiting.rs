@@ -31,7 +31,7 @@ pub(crate) async fn tell(context: &Context, id: &str) -> Failure {
 }
 
 async fn tell_why(context: &Context, request: &Request) {
-    if !matches!(request.state, State::Queued | State::Held) {
+    if !matches!(request.state, State::Unapproved | State::Queued | State::Held) {
         return;
     }
     if let Ok(guest) = context.client.guest(&request.guest).show().await {
@@ -62,6 +62,10 @@ async fn tell_holds(
 
 fn line(request: &Request, guest: &Guest) -> String {
     let name = &guest.name;
+    if request.state == State::Unapproved {
+        let id = &request.id;
+        return format!("waiting for a second person: `doorbell request approve {id}`, or `refuse`");
+    }
     if let Some(what) = &request.waits_for {
         return format!("waiting for {what} (request {})", request.id);
     }

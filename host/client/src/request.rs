@@ -1,4 +1,4 @@
-//! Requests: submit, look up, wait, cancel.
+//! Requests: submit, look up, wait, cancel, approve as a second person.
 
 use crate::client::Client;
 use crate::error::ClientError;
@@ -66,6 +66,22 @@ impl Client {
     /// Any [`ClientError`].
     pub async fn cancel(&self, id: &str) -> Result<Request, ClientError> {
         self.json(self.call(Method::POST, &["requests", id, "cancel"])?).await
+    }
+
+    /// Approves a request that waits for a second person. Somebody else has to have asked for it.
+    ///
+    /// # Errors
+    /// Any [`ClientError`]; a conflict where it does not wait for that, or where the caller asked for it.
+    pub async fn approve_request(&self, id: &str) -> Result<Request, ClientError> {
+        self.json(self.call(Method::POST, &["requests", id, "approve"])?).await
+    }
+
+    /// Refuses a request that waits for a second person: it is cancelled.
+    ///
+    /// # Errors
+    /// As for [`Client::approve_request`].
+    pub async fn refuse_request(&self, id: &str) -> Result<Request, ClientError> {
+        self.json(self.call(Method::POST, &["requests", id, "refuse"])?).await
     }
 
     /// The request once it is final; as it stands when `timeout` has passed before. Without one, waits for ever.

@@ -50,6 +50,9 @@ const NEEDS: &[(&str, Need)] = &[
     ("show-request", VIEW),
     ("wait-for-request", VIEW),
     ("cancel-request", ACT),
+    // And the right to the action; never who asked.
+    ("approve-request", ACT),
+    ("refuse-request", ACT),
     ("ask", VIEW),
     ("read-output", VIEW),
     ("show-input", VIEW),

@@ -1,4 +1,4 @@
-//! Requests: accept, list, show, wait, cancel.
+//! Requests: accept, list, show, wait, cancel, and the word of a second person.
 
 use super::caller::Caller;
 use super::cause::{CauseHeaders, Heard, Told};
@@ -137,6 +137,45 @@ pub(super) async fn cancel(
     let row = caller.store(&manager).find_request(&id).await?;
     caller.check_action(row.shown.name())?;
     let row = manager.cancel_because(&cause, &caller.actor(), row.id).await?;
+    Ok(Json(caller.shown(&manager, &row)))
+}
+
+/// Lets a request go on that waits for a second person. Whoever asked for it is refused.
+#[utoipa::path(post, operation_id = "approve-request", tag = "requests", path = "/v1/requests/{id}/approve", params(("id" = String, Path,), CauseHeaders),
+    responses((status = 200, body = Request), (status = 404),
+        (status = 409, description = "it does not wait for that, or the caller is the person who asked")))]
+pub(super) async fn approve(
+    state: State<Arc<Manager>>,
+    caller: Caller,
+    told: Told,
+    id: Path<String>,
+) -> Result<Json<Request>, ApiError> {
+    decide(state, &caller, told, id, true).await
+}
+
+/// Refuses a request that waits for a second person: it is cancelled. Whoever asked for it cancels it instead.
+#[utoipa::path(post, operation_id = "refuse-request", tag = "requests", path = "/v1/requests/{id}/refuse", params(("id" = String, Path,), CauseHeaders),
+    responses((status = 200, body = Request), (status = 404),
+        (status = 409, description = "it does not wait for that, or the caller is the person who asked")))]
+pub(super) async fn refuse(
+    state: State<Arc<Manager>>,
+    caller: Caller,
+    told: Told,
+    id: Path<String>,
+) -> Result<Json<Request>, ApiError> {
+    decide(state, &caller, told, id, false).await
+}
+
+async fn decide(
+    State(manager): State<Arc<Manager>>,
+    caller: &Caller,
+    Told(cause): Told,
+    Path(id): Path<String>,
+    is_approved: bool,
+) -> Result<Json<Request>, ApiError> {
+    let row = caller.store(&manager).find_request(&id).await?;
+    caller.check_action(row.shown.name())?;
+    let row = manager.decided(&cause, &caller.actor(), row.id, is_approved).await?;
     Ok(Json(caller.shown(&manager, &row)))
 }
 

@@ -154,7 +154,7 @@ fn receipt_fault(conn: &Connection) -> Result<Option<String>, StoreError> {
     let mut rows = conn.prepare(
         "SELECT lower(hex(r.id)), c.receipt, lower(hex(a.hash)), a.detail, a.request
          FROM requests r LEFT JOIN receipts c ON c.request = r.id LEFT JOIN audit a ON a.number = c.audit_number
-         WHERE r.state NOT IN ('queued', 'offered', 'fetched', 'started') ORDER BY r.number",
+         WHERE r.state NOT IN ('unapproved', 'queued', 'offered', 'fetched', 'started') ORDER BY r.number",
     )?;
     for fault in rows.query_and_then([], sealed_fault)? {
         if let Some(fault) = fault? {

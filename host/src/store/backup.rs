@@ -135,7 +135,7 @@ fn alone<T>(
 
 fn named(conn: &Connection) -> Result<Named, StoreError> {
     let count = |sql| conn.query_row(sql, [], |row| row.get(0));
-    let open = "state IN ('queued', 'offered', 'fetched', 'started')";
+    let open = "state IN ('unapproved', 'queued', 'offered', 'fetched', 'started')";
     let outputs = format!(
         "SELECT r.id, NOT {open} AND ifnull(json_extract(c.receipt, '$.stdout.bytes'), 0) > 0,
          NOT {open} AND ifnull(json_extract(c.receipt, '$.stderr.bytes'), 0) > 0

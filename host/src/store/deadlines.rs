@@ -10,7 +10,7 @@ use crate::request::Happening;
 use doorbell_wire::ids::RequestId;
 
 impl Store {
-    /// Closes the queued requests whose expiry has passed.
+    /// Closes the unapproved and queued requests whose expiry has passed.
     ///
     /// # Errors
     /// When the data base cannot be written.
@@ -18,7 +18,8 @@ impl Store {
         self.write(|work| {
             let due = many(
                 work.conn,
-                "r.state = 'queued' AND r.step = 1 AND r.expires_at_ms IS NOT NULL AND r.expires_at_ms <= ?1",
+                "r.state IN ('unapproved', 'queued') AND r.step = 1 AND r.expires_at_ms IS NOT NULL
+                 AND r.expires_at_ms <= ?1",
                 [work.now],
             )?;
             due.into_iter().map(|row| expire(work, row)).collect()

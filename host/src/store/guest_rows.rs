@@ -64,7 +64,7 @@ pub(super) fn select(condition: &str) -> String {
         "SELECT g.id, g.name, g.cid, g.hybrid_socket, g.qmp, g.public_key, g.copy, g.added_at_ms, g.last_seen_ms,
          g.agent, g.pending_key IS NOT NULL, g.concurrency,
          (SELECT count(*) FROM requests r
-          WHERE r.guest = g.id AND r.state IN ('queued', 'offered', 'fetched', 'started')),
+          WHERE r.guest = g.id AND r.state IN ('unapproved', 'queued', 'offered', 'fetched', 'started')),
          g.share, g.trigger, g.set_clock, g.tenant
          FROM guests g WHERE g.removed_at_ms IS NULL AND {condition}"
     )

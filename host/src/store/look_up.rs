@@ -79,7 +79,8 @@ fn list(
             });
         }
     }
-    let state = if filter.open { "r.state IN ('queued', 'offered', 'fetched', 'started')" } else { "TRUE" };
+    const OPEN: &str = "r.state IN ('unapproved', 'queued', 'offered', 'fetched', 'started')";
+    let state = if filter.open { OPEN } else { "TRUE" };
     let guest =
         if name.is_some() { "r.guest IN (SELECT id FROM guests WHERE name = ?1)" } else { "?1 IS NULL" };
     let within = within("r.tenant", 3);

@@ -63,12 +63,13 @@ impl Store {
         .await
     }
 
-    /// The request, if it is this guest's.
+    /// The request, if it is this guest's to have.
     ///
     /// # Errors
     /// When the data base cannot be read.
     pub async fn attach(&self, guest: GuestId, request: RequestId) -> Result<Option<RequestRow>, StoreError> {
-        self.read(move |conn| Ok(maybe(conn, request)?.filter(|row| row.guest_id == guest))).await
+        let is_its = move |row: &RequestRow| row.guest_id == guest && row.state != State::Unapproved;
+        self.read(move |conn| Ok(maybe(conn, request)?.filter(is_its))).await
     }
 }
 
@@ -140,7 +141,7 @@ fn at_step(action: Action, step: u8) -> Action {
 /// The lowest sequence that is open, or the next one.
 fn floor(conn: &Connection, guest: GuestId) -> Result<u64, StoreError> {
     let sql = "SELECT ifnull((SELECT min(sequence) FROM requests
-         WHERE guest = ?1 AND state IN ('queued', 'offered', 'fetched', 'started')), next_sequence)
+         WHERE guest = ?1 AND state IN ('unapproved', 'queued', 'offered', 'fetched', 'started')), next_sequence)
          FROM guests WHERE id = ?1";
     Ok(conn.prepare_cached(sql)?.query_row([guest.as_bytes()], |row| row.get(0))?)
 }

@@ -189,18 +189,30 @@ pub(super) fn touch(conn: &Connection) -> rusqlite::Result<()> {
 fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     let form = form_of(conn)?;
     match form {
-        0 => take_form(conn, &[SCHEMA, ACCESS]),
-        3 => take_form(conn, &[FROM_3, FROM_4, ACCESS]),
-        4 => take_form(conn, &[FROM_4, ACCESS]),
-        5 => take_form(conn, &[ACCESS]),
+        0 => take_form(conn, &[SCHEMA, ACCESS, APPROVALS]),
+        3 => take_form(conn, &[FROM_3, FROM_4, ACCESS, APPROVALS]),
+        4 => take_form(conn, &[FROM_4, ACCESS, APPROVALS]),
+        5 => take_form(conn, &[ACCESS, APPROVALS]),
+        6 => take_form(conn, &[APPROVALS]),
         _ => check_form(form),
     }
 }
 
 /// All of a new form or nothing.
 fn take_form(conn: &mut Connection, parts: &[&str]) -> Result<(), StoreError> {
+    // A table that is made anew is away for a moment; what refers to it is looked at before it counts.
+    conn.pragma_update(None, "foreign_keys", "OFF")?;
+    let taken = take_parts(conn, parts);
+    conn.pragma_update(None, "foreign_keys", "ON")?;
+    taken
+}
+
+fn take_parts(conn: &mut Connection, parts: &[&str]) -> Result<(), StoreError> {
     let transaction = conn.transaction()?;
     parts.iter().try_for_each(|part| transaction.execute_batch(part))?;
+    if transaction.prepare("PRAGMA foreign_key_check")?.exists([])? {
+        return Err(StoreError::damaged("data base", "rows of it refer to rows that are not there"));
+    }
     transaction.pragma_update(None, "user_version", FORM)?;
     Ok(transaction.commit()?)
 }
@@ -245,10 +257,12 @@ pub(super) const RESTORING: &str = "restoring";
 /// Nobody else writes; this bounds the wait for our own reader's locks.
 const BUSY: Duration = Duration::from_secs(5);
 /// The form of the data base that this code reads and writes.
-const FORM: usize = 6;
+const FORM: usize = 7;
 const SCHEMA: &str = include_str!("schema.sql");
 /// What the forms before have not: tenants, and who is let in.
 const ACCESS: &str = include_str!("access.sql");
+/// What the forms before have not: requests that wait for a second person.
+const APPROVALS: &str = include_str!("approvals.sql");
 /// What form 4 has not.
 const FROM_4: &str = "ALTER TABLE requests ADD COLUMN signed TEXT CHECK (json_valid(signed));";
 /// What form 3 has not.

@@ -82,6 +82,10 @@ fn acknowledge(
         work.audit(&by, "receipt-refused", Some(known.name.as_str()), Some(ack.request), detail)?;
         return Ok(None);
     };
+    if row.state == State::Unapproved {
+        // It has never been offered: no word of a guest is about it.
+        return Ok(Some(row));
+    }
     let said =
         serde_json::to_string(ack).map_err(|error| StoreError::internal("write what a guest said", error))?;
     if row.state.is_final() && row.state != State::Unconfirmed {

@@ -3,6 +3,7 @@
 //! Called by the API for operators and by the daemon's timer for expiries. Trusts actions, which are checked
 //! types; a caller's own request id is taken for a repetition only when everything else is the same too.
 
+use super::approvals::Asker;
 use super::awaited::{read, same_action, told_source, written};
 use super::guest_rows::label;
 use super::guests::random;
@@ -14,7 +15,7 @@ use super::{AcceptRequest, GuestRow, RequestRow, Store, StoreError};
 use crate::access::{Label, Scope};
 use crate::actor::Actor;
 use crate::cause::Cause;
-use crate::request::{Admission, Happening, from_elsewhere, from_word, shown, summary};
+use crate::request::{Admission, Happening, from_elsewhere, from_word, shown, summary, word};
 use crate::time::unix_us;
 use crate::trace::Stamp;
 use doorbell_api::request::{OnDisconnect, State};
@@ -36,7 +37,7 @@ impl Store {
         guest: &GuestName,
         new: AcceptRequest,
     ) -> Result<(Admission, RequestRow), StoreError> {
-        let (by, guest, at_us) = (by.to_string(), guest.clone(), unix_us());
+        let (by, guest, at_us) = (self.asker(by), guest.clone(), unix_us());
         self.write(move |work| accept(work, &by, &guest, new, at_us)).await
     }
 
@@ -62,7 +63,7 @@ impl Store {
     pub async fn killed_without_client(&self) -> Result<Vec<RequestId>, StoreError> {
         self.read(|conn| {
             let sql = "SELECT id FROM requests WHERE on_disconnect = 'kill'
-                 AND state IN ('queued', 'offered', 'fetched', 'started')";
+                 AND state IN ('unapproved', 'queued', 'offered', 'fetched', 'started')";
             let ids = conn
                 .prepare_cached(sql)?
                 .query_map([], |row| Ok(RequestId::new(row.get(0)?)))?
@@ -104,7 +105,7 @@ pub(super) fn maybe(conn: &Connection, id: RequestId) -> Result<Option<RequestRo
 pub(super) fn open_of(conn: &Connection, guest: GuestId) -> Result<Vec<RequestRow>, StoreError> {
     many(
         conn,
-        "r.guest = ?1 AND r.state IN ('queued', 'offered', 'fetched', 'started') ORDER BY r.sequence",
+        "r.guest = ?1 AND r.state IN ('unapproved', 'queued', 'offered', 'fetched', 'started') ORDER BY r.sequence",
         [guest.as_bytes()],
     )
 }
@@ -119,7 +120,7 @@ pub(super) fn many(
         "SELECT r.id, g.name, r.guest, r.sequence, r.action, r.state, r.asked_by, r.reason, r.accepted_at_ms,
          r.expires_in_ms, r.expires_at_ms, r.timeout_ms, r.idempotent, r.cancel_asked, r.offers, r.starts,
          c.receipt, r.urgent, r.on_disconnect, r.step, r.confirm_within_ms, r.stdout_base, r.stderr_base,
-         r.output_removed_at_ms, r.source, r.awaits_program, r.ticket, r.signed, r.tenant
+         r.output_removed_at_ms, r.source, r.awaits_program, r.ticket, r.signed, r.tenant, r.approved_by
          FROM requests r JOIN guests g ON g.id = r.guest LEFT JOIN receipts c ON c.request = r.id
          WHERE {condition}"
     );
@@ -129,7 +130,7 @@ pub(super) fn many(
 /// Accepts a request in a transaction.
 pub(super) fn accept(
     work: &mut Work<'_>,
-    by: &str,
+    by: &Asker,
     name: &GuestName,
     new: AcceptRequest,
     at_us: u64,
@@ -154,9 +155,10 @@ pub(super) fn accept(
         guest: guest.name,
         guest_id: guest.id,
         sequence,
+        state: by.state(shown.name()),
         shown: from_elsewhere(shown, new.source.as_ref()),
-        state: State::Queued,
-        asked_by: by.to_owned(),
+        asked_by: by.name.clone(),
+        approved_by: None,
         reason: new.reason,
         ticket: new.ticket,
         accepted_at_ms: work.now,
@@ -183,15 +185,16 @@ pub(super) fn accept(
         tenant: guest.tenant,
         action: new.action,
     };
-    insert(work.conn, &row)?;
+    insert(work.conn, &row, by)?;
     let urgent = if row.urgent { ", urgent" } else { "" };
     let signed = if row.signed.is_some() { ", signed" } else { "" };
     let from = row.source.as_ref().map(told_source).unwrap_or_default();
-    let detail = format!("sequence {}: {}{from}{urgent}{signed}", row.sequence, summary(&row.action));
+    let waits = if row.state == State::Unapproved { ", waits for a second person" } else { "" };
+    let detail = format!("sequence {}: {}{from}{urgent}{signed}{waits}", row.sequence, summary(&row.action));
     put(work.conn, id, &Stamp::host(Station::Accepted, at_us))?;
     work.when_durable(id, Station::Durable);
     work.cause = Cause { reason: row.reason.clone(), ticket: row.ticket.clone() };
-    work.audit(by, "request-accepted", Some(row.guest.as_str()), Some(id), detail)?;
+    work.audit(&by.name, "request-accepted", Some(row.guest.as_str()), Some(id), detail)?;
     Ok((Admission::Accepted, row))
 }
 
@@ -221,14 +224,14 @@ pub(super) fn id_taken(id: RequestId) -> StoreError {
     StoreError::conflict(format!("request id {id} cannot be used: give this one an id of its own, or none"))
 }
 
-fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
+fn insert(conn: &Connection, row: &RequestRow, by: &Asker) -> Result<(), StoreError> {
     let unwritten = |error| StoreError::internal("write the action", error);
     let action = serde_json::to_string(&row.action).map_err(unwritten)?;
     conn.prepare_cached(
         "INSERT INTO requests (id, guest, sequence, action, timeout_ms, expires_in_ms, expires_at_ms, idempotent,
          reason, asked_by, accepted_at_ms, urgent, on_disconnect, confirm_within_ms, payload, source,
-         awaits_program, ticket, signed, tenant, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, 'queued')",
+         awaits_program, ticket, signed, tenant, state, asker)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
     )?
     .execute(params![
         row.id.as_bytes(),
@@ -250,7 +253,9 @@ fn insert(conn: &Connection, row: &RequestRow) -> Result<(), StoreError> {
         row.awaits_program,
         row.ticket.as_ref().map(ShortText::as_str),
         row.signed.as_ref().map(serde_json::to_string).transpose().map_err(unwritten)?,
-        row.tenant.as_ref().map(Label::as_str)
+        row.tenant.as_ref().map(Label::as_str),
+        word(row.state),
+        by.person
     ])?;
     Ok(())
 }
@@ -311,9 +316,9 @@ fn cancel(
     row.cancel_asked = true;
     let because = why.map(|why| format!(": {why}")).unwrap_or_default();
     let (guest, state) = (row.guest.clone(), row.state);
-    let detail = format!("while {}{because}", crate::request::word(state));
+    let detail = format!("while {}{because}", word(state));
     work.audit(by, "request-cancel-asked", Some(guest.as_str()), Some(id), detail)?;
-    if state != State::Queued {
+    if !matches!(state, State::Unapproved | State::Queued) {
         return Ok(row);
     }
     let before = if row.offers > 0 { "it was started again" } else { "its guest had seen it" };
@@ -342,6 +347,7 @@ fn read_request(row: &Row<'_>) -> Result<RequestRow, StoreError> {
         action,
         state: from_word(&state).ok_or_else(|| StoreError::damaged("state of a request", state))?,
         asked_by: row.get(6)?,
+        approved_by: row.get(29)?,
         reason: row.get::<_, Option<String>>(7)?.map(ShortText::try_from).transpose().map_err(damaged)?,
         ticket: row.get::<_, Option<String>>(26)?.map(ShortText::try_from).transpose().map_err(damaged)?,
         accepted_at_ms: row.get(8)?,

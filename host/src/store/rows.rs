@@ -199,6 +199,8 @@ pub struct RequestRow {
     pub state: State,
     /// Who asked.
     pub asked_by: String,
+    /// The second person, where one was needed and has approved it.
+    pub approved_by: Option<String>,
     /// Why.
     pub reason: Option<ShortText>,
     /// The ticket it belongs to.
@@ -254,6 +256,7 @@ impl RequestRow {
             action: self.shown.clone(),
             state: self.state,
             asked_by: self.asked_by.clone(),
+            approved_by: self.approved_by.clone(),
             reason: self.reason.as_ref().map(ToString::to_string),
             ticket: self.ticket.as_ref().map(ToString::to_string),
             accepted_at_ms: self.accepted_at_ms,

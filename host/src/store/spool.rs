@@ -87,7 +87,7 @@ impl Store {
         new: AcceptRequest,
         file: Spooling,
     ) -> Result<(Admission, RequestRow), StoreError> {
-        let (by, guest, at_us) = (by.to_string(), guest.clone(), unix_us());
+        let (by, guest, at_us) = (self.asker(by), guest.clone(), unix_us());
         self.write(move |work| {
             let accepted = accept(work, &by, &guest, new, at_us)?;
             note(work, &accepted.1, &file)?;
@@ -233,4 +233,4 @@ fn undelivered(conn: &Connection, guest: GuestId, limit: usize) -> Result<Vec<Un
 
 /// Entries of one name in an outbox.
 const STEMS_MAX: u32 = 9_999;
-const OPEN: &str = "('queued', 'offered', 'fetched', 'started')";
+const OPEN: &str = "('unapproved', 'queued', 'offered', 'fetched', 'started')";

@@ -1,5 +1,6 @@
 //! What the store promises, one test for each promise. This file has what the tests share.
 
+mod approvals;
 mod awaited;
 mod durability;
 mod guests;
@@ -42,9 +43,14 @@ impl Bench {
     }
 
     fn restart(self) -> Self {
+        self.restart_with(Vec::new())
+    }
+
+    /// The same, with these actions for a second person.
+    fn restart_with(self, second_person: Vec<ActionName>) -> Self {
         let Self { dir, store, guest } = self;
         drop(store);
-        let store = Store::open(&config(dir.path())).unwrap();
+        let store = Store::open(&Config { second_person, ..config(dir.path()) }).unwrap();
         Self { dir, store, guest }
     }
 

@@ -270,7 +270,7 @@ async fn a_pull_of_a_guest_with_a_long_queue_looks_where_it_has_to() {
     assert!(waiting.contains("USING INDEX requests_waiting"), "{waiting}");
     let floor = plan(
         "SELECT min(sequence) FROM requests
-        WHERE guest = x'00' AND state IN ('queued', 'offered', 'fetched', 'started')",
+        WHERE guest = x'00' AND state IN ('unapproved', 'queued', 'offered', 'fetched', 'started')",
     );
     assert!(floor.contains("requests_open"), "{floor}");
 }

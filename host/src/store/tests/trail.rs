@@ -134,7 +134,8 @@ async fn a_trail_of_each_form_before_is_taken_over_whole() {
     let to_form_4 = "ALTER TABLE requests DROP COLUMN signed; PRAGMA user_version = 4;";
     let to_form_3 = "ALTER TABLE requests DROP COLUMN ticket; ALTER TABLE audit DROP COLUMN reason;
          ALTER TABLE audit DROP COLUMN ticket; DROP TABLE audit_signed; PRAGMA user_version = 3;";
-    let steps = [to_form_5, to_form_4, to_form_3];
+    let to_form_6 = to_form_6();
+    let steps = [&*to_form_6, to_form_5, to_form_4, to_form_3];
     for back in (1..=steps.len()).map(|count| steps[..count].concat()) {
         let (bench, _) = closed_one().await;
         let before = bench.store.audit_records(0, 100).await.unwrap();
@@ -145,4 +146,25 @@ async fn a_trail_of_each_form_before_is_taken_over_whole() {
         let check = bench.store.audit_check().await.unwrap();
         assert_eq!((check.intact, check.records), (true, before.len() as u64 + 1));
     }
+}
+
+/// The table of requests as the forms before had it, with the rows that are there.
+fn to_form_6() -> String {
+    let between = |text: &'static str, from: &str, to: &str| {
+        let begun = text.split_once(from).unwrap().1;
+        begun.split_once(to).unwrap().0
+    };
+    let schema = include_str!("../schema.sql");
+    let table = between(schema, "CREATE TABLE requests (", ") STRICT;");
+    let indexes = between(schema, table, "-- Requests that retention removed");
+    let columns =
+        between(include_str!("../approvals.sql"), "INSERT INTO requests_of_this_form (", ")\nSELECT");
+    format!(
+        "PRAGMA foreign_keys = OFF; CREATE TABLE before ({table}) STRICT;
+         ALTER TABLE before ADD COLUMN tenant TEXT REFERENCES tenants (name);
+         INSERT INTO before ({columns}) SELECT {columns} FROM requests;
+         DROP TABLE requests; ALTER TABLE before RENAME TO requests; {}
+         CREATE INDEX requests_tenant ON requests (tenant, number); PRAGMA user_version = 6;",
+        indexes.strip_prefix(") STRICT;").unwrap()
+    )
 }
