@@ -63,6 +63,13 @@ pub struct Config {
     #[arg(long)]
     pub require_signature: bool,
 
+    /// Serve only the manager with this key: its fingerprint (SHA256:...), or a file that has it
+    ///
+    /// `doorbell manager key` shows it on the host. Without this flag the key that the guest was launched with, or
+    /// whoever answers at CID 2.
+    #[arg(long, value_name = "SHA256:...|FILE")]
+    pub manager_key: Option<String>,
+
     /// Do not run modprobe; wait until somebody else has loaded the vsock transport, and use a key of the launch only where
     /// qemu_fw_cfg is loaded
     #[arg(long)]
@@ -124,6 +131,7 @@ Files in the state directory:
   token, token-share  what the manager gave at the last welcome; a copy of the guest has a stale one
   journal             what was started, how it ended, and what the manager has stored of it
   nonces              what was begun by a signature, until it has expired
+  manager             the manager's key of the launch, where the guest was launched with one
   programs/, run/     programs, what runs and its output, until the receipt
 
 Signals:

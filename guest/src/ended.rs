@@ -3,6 +3,8 @@
 //! Given by the link and by the pull it drives to the loop that dials again. Says nothing of the peer's own words.
 
 use crate::identity::ProofError;
+use crate::identity::pin::NotTheManager;
+use crate::serve::with_source;
 use doorbell_wire::error::{Malformed, Reason, SessionError};
 use doorbell_wire::ids::RequestId;
 use doorbell_wire::limits::{FRAME_MS_MAX, WRITE_MS_MAX};
@@ -44,12 +46,25 @@ pub enum Ended {
     /// Nothing waits; the agent comes back on its timer.
     #[error("nothing waits")]
     Polled,
+    /// Whoever answered is not the manager that is pinned.
+    #[error(transparent)]
+    NotTheManager(NotTheManager),
     /// This agent is to stop.
     #[error("agent stops")]
     Stopped,
 }
 
 impl Ended {
+    /// Why, and what to do about it, in one line.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let text = with_source(self);
+        match self {
+            Self::Session(SessionError::Ended(reason)) => told(text, *reason),
+            _ => text,
+        }
+    }
+
     /// What the manager is told, if it is there to hear it.
     #[must_use]
     pub const fn reason(&self) -> Option<Reason> {
@@ -59,9 +74,33 @@ impl Ended {
             Self::Proof(_) => Some(Reason::INTERNAL),
             Self::Session(error) => error.reason(),
             Self::Polled => Some(Reason::POLLED),
+            Self::NotTheManager(_) => Some(Reason::MANAGER_NOT_PROVED),
             Self::Elsewhere(_) | Self::ComesBack | Self::Stopped => Some(Reason::GOODBYE),
         }
     }
+}
+
+/// A text that ends in a goodbye of the manager's, with what to do about it.
+pub(crate) fn told(text: String, reason: Reason) -> String {
+    match remedy(reason) {
+        Some(remedy) => format!("{text}; {remedy}"),
+        None => text,
+    }
+}
+
+/// What to do about a goodbye of the manager's, where there is something to do; on the host, for nobody is in the guest.
+#[must_use]
+const fn remedy(reason: Reason) -> Option<&'static str> {
+    Some(match reason {
+        Reason::UNKNOWN_GUEST => "on the host: doorbell guest add",
+        Reason::NOT_APPROVED => "on the host: compare the fingerprint, then doorbell guest approve NAME",
+        Reason::NOT_PROVED => {
+            "on the host: the guest has another key there; doorbell guest pending shows this one"
+        }
+        Reason::REJECTED => "on the host: doorbell guest approve NAME --fingerprint lets it in after all",
+        Reason::FENCED => "on the host: doorbell guest approve NAME, if this guest is the one to keep",
+        _ => return None,
+    })
 }
 
 impl From<Malformed> for Ended {

@@ -4,6 +4,7 @@
 //! the manager decides by it alone who was met.
 
 pub mod launch;
+pub mod pin;
 mod token;
 
 use crate::hand::Way;
@@ -39,6 +40,16 @@ pub enum IdentityError {
         path: PathBuf,
         /// Its length.
         got: usize,
+    },
+    /// What is to be the manager's key is not one.
+    #[error(
+        "{from} has {got} where the manager's key is awaited: SHA256:… or 64 hexadecimal digits, as `doorbell manager key` shows them on the host"
+    )]
+    NotAPin {
+        /// Where it was found.
+        from: String,
+        /// What was found, or what is wrong with it.
+        got: String,
     },
     /// Others can read the key.
     #[error("key {} has mode {mode:o} where others need to be shut out; replace the key, for it may be known", path.display())]

@@ -190,13 +190,15 @@ impl<S: AsFd + Read + Write> Link<S> {
                 | Owed::Spooled(_)
                 | Owed::Cancel(_)
                 | Owed::Forget(_)) => {
-                    if let Owed::Welcomed(_) = owed {
+                    let opens = matches!(owed, Owed::Welcomed(_));
+                    let session = agent.owed(self.way, session, now, owed)?;
+                    if opens {
                         info!(way = ?self.way, "connected");
                         self.welcomed = true;
                         // Whoever rang before there was a connection was not heard.
                         self.rung = true;
                     }
-                    agent.owed(self.way, session, now, owed)?
+                    session
                 }
             }
         }

@@ -6,6 +6,7 @@
 use clap::Parser;
 use doorbell_agent::apply::cgroup::Cgroups;
 use doorbell_agent::config::Config;
+use doorbell_agent::identity::pin::Pin;
 use doorbell_agent::identity::{Identity, IdentityError, launch};
 use doorbell_agent::journal::{Journal, JournalError};
 use doorbell_agent::modules::Modules;
@@ -43,6 +44,7 @@ fn serve(config: &Config) -> Result<(), Fault> {
     let state = StateDir::open(&config.state_dir)?;
     launch::adopt(&state, !config.no_modules)?;
     let identity = Identity::open(&state)?;
+    let pin = Pin::find(config.manager_key.as_deref(), &state)?;
     let journal = Journal::open(&state)?;
     let cgroups = Cgroups::find();
     if doorbell_agent::planted::is("G11") {
@@ -59,6 +61,7 @@ fn serve(config: &Config) -> Result<(), Fault> {
         "doorbell-agent starts"
     );
     let mut agent = Agent::resume(state, identity, journal, cgroups);
+    agent.pin(pin);
     agent.take_signatures(&config.allowed_signers, config.require_signature);
     let share = config.share.as_ref().zip(config.receipts.as_ref());
     let share = share.map(|(share, receipts)| Share::new(share, receipts, config.look_every));

@@ -4,6 +4,7 @@
 //! Trusts the manager's bytes only as far as the types of `wire` checked them. Outlives connections: a request
 //! that has started goes on while the channel is away and is presented again when it is back.
 //!
+//! - `opening` who this guest is, and whether the manager is the one it pins
 //! - `offered` from an offer to the decision
 //! - `begin` from the decision to the effect: fetch, verify, journal, apply
 //! - `finish` from the end of the effect to the receipt: journal, acknowledge, forget
@@ -15,6 +16,7 @@ mod begin;
 mod finish;
 mod leftovers;
 mod offered;
+mod opening;
 mod reboot;
 mod resume;
 
@@ -24,17 +26,17 @@ use crate::ended::Ended;
 use crate::fetch::Fetches;
 pub use crate::hand::Way;
 use crate::hand::{Detached, Hand, Station, Word};
-use crate::identity::{About, Identity, ProofError};
+use crate::identity::Identity;
+use crate::identity::pin::Pin;
 use crate::journal::Journal;
 use crate::journal::file::errno_of;
 use crate::state::StateDir;
 use crate::supervise::Sight;
 use crate::verify::signature::Gate;
 use doorbell_wire::error::SessionError;
-use doorbell_wire::handshake::choose_version;
-use doorbell_wire::ids::{RequestId, ShortText, Signature, Tick};
+use doorbell_wire::ids::{RequestId, Signature, Tick};
 use doorbell_wire::message::outcome::Outcome;
-use doorbell_wire::message::{Capabilities, Greeting, Hello, Input, Polls, Progress, Push, Stage};
+use doorbell_wire::message::{Capabilities, Claims, Greeting, Input, Polls, Progress, Push, Stage};
 use doorbell_wire::session::guest::{Guest, Owed};
 use nix::poll::PollFd;
 use tracing::{info, warn};
@@ -61,6 +63,9 @@ pub struct Agent {
     shares: bool,
     /// How it polls, if it does.
     polls: Option<Polls>,
+    /// The manager's key, where it is pinned, and what was said on the channel before a welcome.
+    pin: Option<Pin>,
+    opening: Option<(Greeting, Claims)>,
 }
 
 impl Agent {
@@ -73,7 +78,8 @@ impl Agent {
             .with(Capabilities::FILES)
             .with(Capabilities::PUSH)
             .with(Capabilities::REBOOT)
-            .with(Capabilities::SIGNED);
+            .with(Capabilities::SIGNED)
+            .with(Capabilities::MANAGER_PROOF);
         // Who sets the clock decides how long a signature is good: not the manager, where one is demanded.
         let always = if self.gate.demands() { always } else { always.with(Capabilities::CLOCK) };
         let always = if self.shares { always.with(Capabilities::SHARE) } else { always };
@@ -122,11 +128,9 @@ impl Agent {
     /// [`Ended`] when the session cannot go on.
     pub fn owed(&mut self, way: Way, session: Guest, now: Tick, owed: Owed) -> Result<Guest, Ended> {
         match owed {
-            Owed::Introduce(greeting) => {
-                let hello = self.hello(way, &greeting)?;
-                return Ok(session.introduce(hello)?);
-            }
+            Owed::Introduce(greeting) => return self.introduce(way, session, greeting),
             Owed::Welcomed(welcome) => {
+                self.check_manager(way, &welcome)?;
                 self.identity.keep(way, welcome.token);
                 self.open.push(way);
                 return Ok(self.present(way, session)?);
@@ -209,19 +213,6 @@ impl Agent {
     pub fn present_by(&mut self, way: Way) {
         self.shares = way == Way::Share;
         self.hands.iter_mut().for_each(|hand| hand.way = way);
-    }
-
-    pub(crate) fn hello(&self, way: Way, greeting: &Greeting) -> Result<Hello, Ended> {
-        let version = choose_version(greeting).map_err(SessionError::from)?;
-        let agent = ShortText::try_from(env!("CARGO_PKG_VERSION").to_owned());
-        let about = About {
-            version,
-            capabilities: self.capabilities().of_version(version),
-            agent: agent.map_err(ProofError::Version)?,
-            sequence_max: self.journal.history().sequence_max(),
-            clock_us: clock::now_us(),
-        };
-        Ok(self.identity.hello(way, greeting, about)?)
     }
 
     /// Has the agent close its channel when nothing waits, and come back on a timer.

@@ -106,7 +106,7 @@ fn channel(crew: &mut Crew, mut dialer: Dialer, stop: &impl AsFd) -> Result<(), 
         let again = match (&ended, crew.agent.polls()) {
             (Ended::Polled, Some(polls)) => now().after(polled_again(polls, chance())),
             _ => {
-                dialer.tell(&ended, "disconnected");
+                dialer.tell(ended.in_words(), "disconnected");
                 retry.next(now(), chance())
             }
         };
@@ -163,7 +163,7 @@ fn dial(
                 if error.is_no_transport() {
                     dialer.modules.lost();
                 }
-                dialer.tell(&error, "the manager cannot be reached");
+                dialer.tell(with_source(&error), "the manager cannot be reached");
             }
         }
         if pause(crew, stop, retry.next(now(), chance()))? {
@@ -222,8 +222,7 @@ fn wait(crew: &Crew, stop: &impl AsFd, channel: Option<PollFd<'_>>, due: Tick) -
 
 impl Dialer {
     /// The same reason again is told to those who look closely only.
-    fn tell(&mut self, error: &dyn Error, what: &'static str) {
-        let reason = with_source(error);
+    fn tell(&mut self, reason: String, what: &'static str) {
         if self.told.as_ref() == Some(&reason) {
             debug!(reason, "{what}");
         } else {

@@ -15,14 +15,15 @@ mod files;
 mod look;
 
 use crate::clock::now;
-use crate::ended::Ended;
+use crate::ended::{Ended, told};
 use crate::link::Link;
 use crate::pull::{Agent, Way};
+use crate::serve::with_source;
 use desk::Desk;
 use doorbell_wire::error::{Malformed, Reason};
 use doorbell_wire::ids::{Nonce, Tick};
 use doorbell_wire::limits::{LOOK_BUSY_MS, LOOK_MS_MAX, RETRY_MS_MAX};
-use doorbell_wire::message::{FromGuest, FromHost, Greeting, Welcome};
+use doorbell_wire::message::{Claims, FromGuest, FromHost, Greeting, Welcome};
 use doorbell_wire::session::host::Host;
 use doorbell_wire::share::{self as layout, ShareError};
 use files::{Files, place, read};
@@ -52,7 +53,7 @@ enum Phase {
     /// The hello is in the receipts, and the manager has not answered.
     Asked {
         greeting: Greeting,
-        hello: Nonce,
+        hello: Box<Claims>,
     },
     Open(Box<Open>),
 }
@@ -168,9 +169,12 @@ impl Share {
             Phase::Away { answered } if *answered == Some(greeting.nonce) => Ok(()),
             Phase::Away { .. } => self.ask(greeting, agent),
             Phase::Asked { greeting: asked, hello } => {
-                let (asked, hello) = (*asked, *hello);
-                match self.files.answer(&hello)? {
-                    Some(FromHost::Welcome(welcome)) => self.open(now, asked, hello, welcome),
+                let (asked, nonce) = (*asked, hello.nonce);
+                match self.files.answer(&nonce)? {
+                    Some(FromHost::Welcome(welcome)) => {
+                        agent.check_proof(&asked, hello, &welcome)?;
+                        self.open(now, asked, nonce, welcome)
+                    }
                     Some(FromHost::HostBye(reason)) => Err(Fault::Refused(reason)),
                     Some(other) => {
                         Err(ShareError::Other { file: layout::ANSWER, got: other.kind().name() }.into())
@@ -186,13 +190,14 @@ impl Share {
 
     fn ask(&mut self, greeting: Greeting, agent: &Agent) -> Result<(), Fault> {
         let hello = agent.hello(Way::Share, &greeting)?;
-        let nonce = hello.claims.nonce;
+        let claims = Box::new(hello.claims.clone());
+        let nonce = claims.nonce;
         self.files.begin(&nonce)?;
         let mut bytes = Vec::new();
         FromGuest::Hello(Box::new(hello)).to_frame()?.write(&mut bytes)?;
         place(&self.files.receipts.join(layout::HELLO), &bytes)?;
         debug!(session = %nonce, "asked for a session through the share");
-        self.phase = Phase::Asked { greeting, hello: nonce };
+        self.phase = Phase::Asked { greeting, hello: claims };
         Ok(())
     }
 
@@ -216,7 +221,9 @@ impl Share {
     fn end(&mut self, fault: &Fault, agent: &mut Agent) {
         agent.detached(Way::Share);
         let answered = match (&self.phase, fault) {
-            (Phase::Asked { greeting, .. }, Fault::Refused(_)) => Some(greeting.nonce),
+            (Phase::Asked { greeting, .. }, Fault::Refused(_) | Fault::Ended(Ended::NotTheManager(_))) => {
+                Some(greeting.nonce)
+            }
             _ => None,
         };
         self.next = match &self.phase {
@@ -225,7 +232,9 @@ impl Share {
             Phase::Asked { .. } | Phase::Away { .. } => self.next.min(now().after(RETRY_MS_MAX)),
         };
         self.phase = Phase::Away { answered };
-        self.tell(&crate::serve::with_source(fault), "no session through the share");
+        let text = with_source(fault);
+        let text = if let Fault::Refused(reason) = fault { told(text, *reason) } else { text };
+        self.tell(&text, "no session through the share");
     }
 
     fn tell_away(&mut self) -> Result<(), Fault> {

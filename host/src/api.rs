@@ -97,6 +97,7 @@ fn routes_and_document() -> (Router<Arc<Manager>>, utoipa::openapi::OpenApi) {
         .routes(routes!(guests::show, guests::change, guests::remove))
         .routes(routes!(guests::pending))
         .routes(routes!(guests::approve))
+        .routes(routes!(guests::reject))
         .routes(routes!(requests::accept))
         .routes(routes!(requests::list))
         .routes(routes!(requests::show))

@@ -56,6 +56,13 @@ pub async fn judge(
             );
             Judgement::Refuse(Reason::NOT_PROVED, text)
         }
+        Verdict::Rejected => {
+            let key = fingerprint(&hello.claims.public_key);
+            let text = format!(
+                "its key {key} was rejected; if it is to be let in after all: doorbell guest approve {name} --fingerprint {key}"
+            );
+            Judgement::Refuse(Reason::REJECTED, text)
+        }
         Verdict::Fenced => {
             // A session that is dead, as that of a rewound guest is, shows it only when it is written to.
             manager.registry.ring_channel(guest.id);

@@ -1,13 +1,16 @@
-//! The manager's own key, with which it signs where its audit trail ends.
+//! The manager's own key, with which it signs where its audit trail ends, and shows guests that pin it who it is.
 //!
 //! Made once, at the first start, in the state directory; in every backup, so that a restored manager goes on with it.
-//! Whoever kept a head elsewhere knows by it that this manager said so. Trusts the file only with its rights.
+//! Each of the two signs bytes that begin with a word of its own. Whoever kept a head elsewhere knows by it that this manager said so. Trusts the file only with its rights.
 
 use crate::store::StoreError;
 use doorbell_api::audit::SignedHead;
 use doorbell_trail::chain::Head;
 use doorbell_trail::head::{fingerprint, sign};
-use ed25519_dalek::SigningKey;
+use doorbell_wire::handshake::manager_transcript;
+use doorbell_wire::ids::{PublicKey, Signature};
+use doorbell_wire::message::{Claims, Greeting, ManagerProof, Welcome};
+use ed25519_dalek::{Signer as _, SigningKey};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -71,6 +74,25 @@ impl Signer {
     #[must_use]
     pub fn public(&self) -> String {
         hex::encode(self.0.verifying_key().as_bytes())
+    }
+
+    /// Proves the key to the guest that said this hello, over all of the opening.
+    ///
+    /// # Errors
+    /// [`StoreError::Internal`] for an opening that cannot be written, which no checked value causes.
+    pub fn prove(
+        &self,
+        greeting: &Greeting,
+        claims: &Claims,
+        welcome: Welcome,
+    ) -> Result<Welcome, StoreError> {
+        let said = manager_transcript(greeting, claims, &welcome)
+            .map_err(|error| StoreError::internal("write the opening of a session", error))?;
+        let proof = ManagerProof {
+            public_key: PublicKey::new(self.0.verifying_key().to_bytes()),
+            signature: Signature::new(self.0.sign(&said).to_bytes()),
+        };
+        Ok(Welcome { proof: Some(proof), ..welcome })
     }
 
     /// Signs where the trail ends now.

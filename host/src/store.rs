@@ -13,6 +13,7 @@ mod error;
 mod guest_rows;
 mod guests;
 mod holdings;
+mod keys;
 mod look_up;
 mod offers;
 mod open;

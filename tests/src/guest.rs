@@ -205,7 +205,8 @@ impl Guest {
     pub fn fingerprint(&self) -> String {
         until("the agent's fingerprint on the console", || {
             let console = self.console();
-            let start = console.rfind("SHA256:")?;
+            // Its own is in quotes; other keys that it speaks of are not.
+            let start = console.rfind("\"SHA256:")? + 1;
             let digits = |c: char| c.is_ascii_alphanumeric() || "+/:".contains(c);
             let text: String = console[start..].chars().take_while(|&c| digits(c)).collect();
             // 32 bytes in base64 without padding; less is a line on its way.

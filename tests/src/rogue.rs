@@ -44,7 +44,11 @@ impl Rogue {
             let said = FromGuest::from_frame(&frame).expect("a frame of the agent's");
             matches!(said, FromGuest::Hello(_)).then_some(line)
         });
-        line.order(&FromHost::Welcome(Welcome { token: SessionToken::new([4; 32]), host_time_ms: 0 }));
+        line.order(&FromHost::Welcome(Welcome {
+            token: SessionToken::new([4; 32]),
+            host_time_ms: 0,
+            proof: None,
+        }));
         let FromGuest::Pull = line.hear_guest() else { panic!("the agent does not pull") };
         line
     }

@@ -696,7 +696,7 @@ impl Endpoint {
                 json!({"name": format!("new-{fresh}"), "cid": 0x4000_0000 + u32::from_str_radix(&fresh[8..], 16).unwrap()})
             }
             "GuestChange" => json!({"concurrency": 2}),
-            "Approval" => json!({}),
+            "Approval" | "Rejection" => json!({}),
             "NewRequest" => serde_json::to_value(request()).unwrap(),
             "NewQuery" => json!({"query": "link-list"}),
             "Window" => json!({"rows": 1, "columns": 1}),

@@ -399,7 +399,7 @@ fn a_manager_that_falls_silent_is_left_after_a_minute_and_the_program_goes_on() 
     line.order(&FromHost::Greeting(greeting()));
     let FromGuest::Hello(_) = line.hear_guest() else { panic!("the agent does not introduce itself") };
     let token = doorbell_wire::ids::SessionToken::new([4; 32]);
-    line.order(&FromHost::Welcome(doorbell_wire::message::Welcome { token, host_time_ms: 0 }));
+    line.order(&FromHost::Welcome(doorbell_wire::message::Welcome { token, host_time_ms: 0, proof: None }));
     let attach = Attach { request: RequestId::new([1; 16]), input: 0, taken: 0 };
     assert_eq!(line.hear_guest(), FromGuest::Attach(attach));
 }

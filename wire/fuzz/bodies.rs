@@ -295,7 +295,7 @@ fn host_call(
     book: &mut HostBook,
 ) -> Result<Host, doorbell_wire::error::SessionError> {
     match step % 14 {
-        0 => host.welcome(Welcome { token: SessionToken::new([2; 32]), host_time_ms: 0 }),
+        0 => host.welcome(Welcome { token: SessionToken::new([2; 32]), host_time_ms: 0, proof: None }),
         1 => host.ring(),
         2 => host.offer(offer(from)),
         3 => host.nothing(),
@@ -376,7 +376,7 @@ fn from_host(step: u8, from: &mut Source<'_>) -> Option<FromHost> {
     Some(match step % 16 {
         0 => FromHost::Ring,
         1 => FromHost::Greeting(Greeting { version_max: u16::from(from.byte()? & 1), ..greeting() }),
-        2 => FromHost::Welcome(Welcome { token: SessionToken::new([2; 32]), host_time_ms: 0 }),
+        2 => FromHost::Welcome(Welcome { token: SessionToken::new([2; 32]), host_time_ms: 0, proof: None }),
         3 => FromHost::Offer(Box::new(offer(from))),
         4 => FromHost::Nothing,
         5 => FromHost::Chunk(Chunk {

@@ -1,12 +1,13 @@
 //! What both sides' keys and choices are bound together with, and the choice of a version.
 //!
-//! The agent signs [`transcript`], the manager checks it. It covers the greeting as it was sent, so a
+//! The agent signs [`transcript`], the manager checks it; the manager signs [`manager_transcript`], an agent that pins its
+//! key checks that. Each covers the greeting as it was sent, so a
 //! version range that somebody narrowed, or a nonce of another connection, gives another transcript.
 
 use crate::codec::encode;
 use crate::error::{Incompatible, Malformed};
 use crate::limits::{VERSION_CURRENT, VERSION_MIN};
-use crate::message::{Claims, Greeting};
+use crate::message::{Claims, Greeting, Welcome};
 use std::ops::RangeInclusive;
 
 /// The bytes that the guest's key signs: a tag of our own, then greeting and claims, each behind its length.
@@ -14,11 +15,30 @@ use std::ops::RangeInclusive;
 /// # Errors
 /// [`Malformed`] when a part cannot be written, which no checked value causes.
 pub fn transcript(greeting: &Greeting, claims: &Claims) -> Result<Vec<u8>, Malformed> {
-    let mut bytes = TAG.to_vec();
-    for part in [encode("GREETING", greeting)?, encode("HELLO", claims)?] {
+    tagged(TAG, &[encode("GREETING", greeting)?, encode("HELLO", claims)?])
+}
+
+/// The bytes that the manager's key signs for an agent that takes its proof: another tag, then greeting, claims and the
+/// welcome without the proof, each behind its length. Both nonces, the version and the guest's key are in it, and the
+/// token that it gives, so a proof is of no use in any other handshake.
+///
+/// # Errors
+/// As for [`transcript`].
+pub fn manager_transcript(
+    greeting: &Greeting,
+    claims: &Claims,
+    welcome: &Welcome,
+) -> Result<Vec<u8>, Malformed> {
+    let parts = [encode("GREETING", greeting)?, encode("HELLO", claims)?, encode("WELCOME", welcome)?];
+    tagged(MANAGER_TAG, &parts)
+}
+
+fn tagged(tag: &[u8], parts: &[Vec<u8>]) -> Result<Vec<u8>, Malformed> {
+    let mut bytes = tag.to_vec();
+    for part in parts {
         let too_long = |_| Malformed::Unwritable { what: "transcript" };
         bytes.extend_from_slice(&u32::try_from(part.len()).map_err(too_long)?.to_le_bytes());
-        bytes.extend_from_slice(&part);
+        bytes.extend_from_slice(part);
     }
     Ok(bytes)
 }
@@ -54,3 +74,4 @@ fn common(ours: &RangeInclusive<u16>, peer: &RangeInclusive<u16>) -> Result<u16,
 
 const OURS: RangeInclusive<u16> = VERSION_MIN..=VERSION_CURRENT;
 const TAG: &[u8] = b"doorbell-handshake\0";
+const MANAGER_TAG: &[u8] = b"doorbell-manager\0";

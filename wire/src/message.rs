@@ -17,7 +17,7 @@ pub use bulk::{
     Attach, Attached, Chunk, Credit, Fetch, Input, InputCredit, InputEnd, Offsets, Output, Resize, Spooled,
     Stream,
 };
-pub use opening::{Capabilities, Claims, Greeting, Hello, Polls, Welcome};
+pub use opening::{Capabilities, Claims, Greeting, Hello, ManagerProof, Polls, Welcome};
 pub(crate) use request::SEQUENCE_MAX;
 pub use request::{Offer, Progress, Push, Stage};
 pub use signed::{Proof, Signed, SshSignature, Target, Terms};
@@ -28,6 +28,7 @@ use crate::frame::Frame;
 use crate::ids::RequestId;
 use crate::limits::{CHUNK_LEN_MAX, PAYLOAD_LEN_MAX};
 use kind::{empty, messages};
+use opening::{decode_welcome, encode_welcome};
 use outcome::Acknowledgement;
 use request::{decode_offer, decode_push, encode_offer, encode_push};
 
@@ -35,7 +36,7 @@ messages! {
     FromHost {
         Ring = 0x07, "RING", 0, ();
         Greeting = 0x10, "GREETING", 64, (body);
-        Welcome = 0x11, "WELCOME", 64, (body);
+        Welcome = 0x11, "WELCOME", 160, (welcome);
         Offer = 0x12, "OFFER", PAYLOAD_LEN_MAX, (offer);
         Nothing = 0x13, "NOTHING", 0, ();
         Chunk = 0x14, "CHUNK", CHUNK_LEN_MAX + 64, (body);

@@ -409,6 +409,8 @@ fn reason_name(reason: Reason) -> &'static str {
         Reason::FENCED => "FENCED",
         Reason::OVERLOADED => "OVERLOADED",
         Reason::POLLED => "POLLED",
+        Reason::REJECTED => "REJECTED",
+        Reason::MANAGER_NOT_PROVED => "MANAGER_NOT_PROVED",
         _ => panic!("{reason} has a text and no name in this test"),
     }
 }

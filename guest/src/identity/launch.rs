@@ -5,7 +5,7 @@
 
 use super::{IdentityError, keep_seed};
 use crate::modules::modprobe;
-use crate::state::{StateDir, io_at};
+use crate::state::{StateDir, StateError, io_at};
 use std::io;
 use std::path::Path;
 use tracing::{debug, info};
@@ -32,10 +32,7 @@ pub fn adopt(state: &StateDir, load: bool) -> Result<(), IdentityError> {
 }
 
 fn adopt_from(given: &Path, kept: &Path) -> Result<(), IdentityError> {
-    let mut seed = match std::fs::read(given) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        read => io_at("read", given, read)?,
-    };
+    let Some(mut seed) = self::given(given)? else { return Ok(()) };
     if seed.len() != ed25519_dalek::SECRET_KEY_LENGTH {
         return Err(IdentityError::NotAKey { path: given.to_owned(), got: seed.len() });
     }
@@ -44,9 +41,19 @@ fn adopt_from(given: &Path, kept: &Path) -> Result<(), IdentityError> {
     Ok(())
 }
 
+/// What QEMU hands over under this name, if it does.
+pub(super) fn given(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => Ok(Some(io_at("read", path, read)?)),
+    }
+}
+
 const MODULE: &str = "qemu_fw_cfg";
 const DEVICE: &str = "/sys/firmware/qemu_fw_cfg";
 const GIVEN: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.doorbell.key/raw";
+/// The key of the manager, for [`super::pin`].
+pub(super) const GIVEN_PIN: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.doorbell.manager/raw";
 
 #[cfg(test)]
 mod tests {

@@ -45,6 +45,8 @@ impl Agent {
             reboot_at: None,
             shares: false,
             polls: None,
+            pin: None,
+            opening: None,
         };
         for (request, entry) in agent.journal.history().open() {
             let found = left.iter().position(|supervised| supervised.request() == request);

@@ -120,7 +120,7 @@ impl Rig {
         let older = self.session.replace(hello.claims.nonce);
         std::fs::create_dir(self.from("")).unwrap();
         let token = SessionToken::new([self.greetings; 32]);
-        self.say("answer", &FromHost::Welcome(Welcome { token, host_time_ms: 1 }));
+        self.say("answer", &FromHost::Welcome(Welcome { token, host_time_ms: 1, proof: None }));
         self.greet();
         if let Some(older) = older {
             let _ = std::fs::remove_dir_all(self.path("out").join(layout::session(&older)));

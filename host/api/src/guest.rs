@@ -112,6 +112,9 @@ pub struct Guest {
     /// The fingerprint of its approved key, as OpenSSH prints one (`SHA256:…`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// The fingerprints of the keys that were rejected here: to approve one by its own lets it in after all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<String>,
     /// When it was added, milliseconds since the Unix epoch.
     pub added_at_ms: u64,
     /// When it was last heard of, milliseconds since the Unix epoch.
@@ -238,6 +241,15 @@ pub struct PendingKey {
 #[serde(deny_unknown_fields)]
 pub struct Approval {
     /// Approve only a key with this fingerprint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+}
+
+/// A rejection.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rejection {
+    /// Reject only a key with this fingerprint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
 }

@@ -18,6 +18,9 @@ pub struct Info {
     pub vsock: String,
     /// Where its state is.
     pub state_dir: String,
+    /// Its public key, 64 hexadecimal digits: what a guest pins, and what signs the head of the audit trail.
+    #[serde(default)]
+    pub key: String,
     /// Guests it knows.
     pub guests: u64,
     /// Guests with an open session.

@@ -5,7 +5,8 @@ use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::remote::RemoteArgs;
 use crate::{
-    access, audit, backup, doctor, gc, guest, link, manual, pull, push, request, run, sign, trace, watch,
+    access, audit, backup, doctor, gc, guest, link, manager, manual, pull, push, request, run, sign, trace,
+    watch,
 };
 use clap::{Parser, Subcommand};
 use doorbell_client::api::{SOCKET_DEFAULT, SOCKET_ENV};
@@ -35,7 +36,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Add, change, list, approve and remove guests
+    /// Add, change, list, approve, reject and remove guests
     #[command(subcommand)]
     Guest(guest::GuestCommand),
     /// Run a program in a guest, with its output live and its exit status as our own
@@ -67,6 +68,9 @@ enum Command {
     /// List, show, export and verify the audit trail
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Show the manager's own key
+    #[command(subcommand)]
+    Manager(manager::ManagerCommand),
     /// Remove what is kept no longer, or show what that is
     Gc(gc::GcArgs),
     /// Make one file of the whole state of the running manager
@@ -94,6 +98,7 @@ impl Cli {
         let context = Context { client, json: self.json, reason: self.reason, ticket: self.ticket };
         match self.command {
             Command::Guest(command) => guest::run(&context, command).await,
+            Command::Manager(command) => manager::run(&context, command).await,
             Command::Run(args) => run::run(&context, args).await,
             Command::Sign(args) => sign::run(&context, args).await,
             Command::Push(args) => push::run(&context, args).await,

@@ -1,4 +1,4 @@
-//! `doorbell guest`: add, set, ls, show, rm, pending, approve.
+//! `doorbell guest`: add, set, ls, show, rm, pending, approve, reject.
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -8,7 +8,7 @@ use crate::table::{Cell, Table, facts};
 use crate::text::{moment, presence, short, word};
 use clap::{Args, Subcommand};
 use doorbell_client::api::guest::{
-    Approval, CopyMet, Guest, GuestChange, NewGuest, PendingKey, Power, Presence, Trigger,
+    Approval, CopyMet, Guest, GuestChange, NewGuest, PendingKey, Power, Presence, Rejection, Trigger,
 };
 use serde::Serialize;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -31,8 +31,10 @@ pub(crate) enum GuestCommand {
     Rm(RemoveArgs),
     /// List the keys that wait for approval
     Pending,
-    /// Approve the key that waits for a guest
+    /// Approve the key that waits for a guest, or one that was rejected
     Approve(ApproveArgs),
+    /// Reject the key that waits for a guest, until that very key is approved
+    Reject(RejectArgs),
 }
 
 #[derive(Args, Debug)]
@@ -131,6 +133,15 @@ pub(crate) struct ApproveArgs {
     fingerprint: Option<String>,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct RejectArgs {
+    /// The guest's name
+    name: String,
+    /// Reject only a key with this fingerprint, as `doorbell guest pending` shows it
+    #[arg(long, value_name = "SHA256:…")]
+    fingerprint: Option<String>,
+}
+
 pub(crate) async fn run(context: &Context, command: GuestCommand) -> Result<Exit, Failure> {
     match command {
         GuestCommand::Add(args) => add(context, args).await,
@@ -140,6 +151,7 @@ pub(crate) async fn run(context: &Context, command: GuestCommand) -> Result<Exit
         GuestCommand::Rm(args) => remove(context, args).await,
         GuestCommand::Pending => context.show(&context.client.pending().await?, |keys| pending(keys)),
         GuestCommand::Approve(args) => approve(context, args).await,
+        GuestCommand::Reject(args) => reject(context, args).await,
     }?;
     Ok(Exit::Done)
 }
@@ -223,6 +235,14 @@ async fn approve(context: &Context, args: ApproveArgs) -> Result<(), Failure> {
     })
 }
 
+async fn reject(context: &Context, args: RejectArgs) -> Result<(), Failure> {
+    let rejection = Rejection { fingerprint: args.fingerprint };
+    context.show(&context.client.guest(args.name).reject(&rejection).await?, |guest| {
+        let rejected = guest.rejected.join(", ");
+        format!("of {}, these keys are rejected: {rejected}\n", guest.name)
+    })
+}
+
 fn list(guests: &[Guest]) -> String {
     let mut table =
         Table::new(&["NAME", "MET AT", "PRESENCE", "LAST SEEN", "OPEN", "AGENT", "PROTOCOL", "BOOT"]);
@@ -271,6 +291,9 @@ fn details(guest: &Guest) -> String {
         ("concurrency", format!("{} at once", guest.concurrency).into()),
         ("trigger", word(&guest.trigger).into()),
     ];
+    if !guest.rejected.is_empty() {
+        list.push(("rejected", guest.rejected.join(" ").into()));
+    }
     if let Some(tenant) = &guest.tenant {
         list.push(("tenant", tenant.into()));
     }

@@ -24,6 +24,7 @@ mod kept;
 mod keys;
 mod launch;
 mod link;
+mod manager;
 mod manual;
 mod outcome;
 mod pull;

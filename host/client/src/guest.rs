@@ -1,9 +1,9 @@
-//! Guests: add, look up, change, approve, remove, and ask.
+//! Guests: add, look up, change, approve, reject, remove, and ask.
 
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::http::ANSWER_IN;
-use doorbell_api::guest::{Approval, Guest, GuestChange, NewGuest, PendingKey};
+use doorbell_api::guest::{Approval, Guest, GuestChange, NewGuest, PendingKey, Rejection};
 use doorbell_api::request::{Answer, NewQuery, NewRequest, Query, Request};
 use reqwest::Method;
 use std::time::Duration;
@@ -83,6 +83,15 @@ impl GuestHandle {
     pub async fn approve(&self, approval: &Approval) -> Result<Guest, ClientError> {
         let call = self.client.call(Method::POST, &["guests", &self.name, "approve"])?;
         self.client.json(call.json(approval)).await
+    }
+
+    /// Rejects the key that waits for it.
+    ///
+    /// # Errors
+    /// Any [`ClientError`]; where no key waits, or another one than is named, that is a conflict.
+    pub async fn reject(&self, rejection: &Rejection) -> Result<Guest, ClientError> {
+        let call = self.client.call(Method::POST, &["guests", &self.name, "reject"])?;
+        self.client.json(call.json(rejection)).await
     }
 
     /// Submits a request to it; see [`Client::submit`].

@@ -14,7 +14,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use doorbell_api::event::Change;
-use doorbell_api::guest::{Approval, Guest, GuestChange, NewGuest, PendingKey};
+use doorbell_api::guest::{Approval, Guest, GuestChange, NewGuest, PendingKey, Rejection};
 use doorbell_wire::error::Reason;
 use doorbell_wire::ids::{GuestName, PublicKey};
 use std::path::PathBuf;
@@ -182,6 +182,22 @@ pub(super) async fn approve(
     Ok(Json(show_row(&manager, &row)))
 }
 
+/// Rejects the key that waits: its bearer is turned away until that very key is approved.
+#[utoipa::path(post, operation_id = "reject-key", tag = "guests", path = "/v1/guests/{name}/reject", params(("name" = String, Path,), CauseHeaders), request_body = Rejection,
+    responses((status = 200, body = Guest), (status = 404), (status = 409)))]
+pub(super) async fn reject(
+    State(manager): State<Arc<Manager>>,
+    caller: Caller,
+    Told(cause): Told,
+    Path(name): Path<String>,
+    body: Body<Rejection>,
+) -> Result<Json<Guest>, ApiError> {
+    let Json(rejection) = body?;
+    let store = caller.store_because(&manager, &cause);
+    let row = store.reject(&caller.actor(), &name.parse()?, rejection.fingerprint).await?;
+    Ok(Json(show_row(&manager, &row)))
+}
+
 /// An empty text is nobody.
 fn owner(name: &str) -> Result<Option<TenantName>, ApiError> {
     if name.is_empty() { Ok(None) } else { Ok(Some(name.parse()?)) }
@@ -216,6 +232,7 @@ fn show_row(manager: &Manager, row: &GuestRow) -> Guest {
         presence: manager.presence(row),
         power: manager.powers.of(row.id).map(|power| power.to_api()),
         fingerprint: row.key.as_ref().map(fingerprint),
+        rejected: row.rejected.iter().map(fingerprint).collect(),
         added_at_ms: row.added_at_ms,
         last_seen_ms: manager.last_seen_ms(row),
         agent: row.agent.clone(),

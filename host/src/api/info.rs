@@ -32,6 +32,7 @@ pub(super) async fn info(
         protocol_max: VERSION_CURRENT,
         vsock: of_the_host(manager.vsock.clone()),
         state_dir: of_the_host(manager.config.state_dir.display().to_string()),
+        key: manager.signer.public(),
         guests: store.guest_count().await?,
         connected,
         started_at_ms: manager.started_at_ms,

@@ -45,6 +45,7 @@ const NEEDS: &[(&str, Need)] = &[
     ("remove-guest", RULE),
     ("list-pending-keys", VIEW),
     ("approve-key", RULE),
+    ("reject-key", RULE),
     ("accept-request", ACT),
     ("list-requests", VIEW),
     ("show-request", VIEW),

@@ -384,6 +384,7 @@ async fn without_a_reason_nothing_is_changed_where_one_is_demanded() {
         ("POST", "/v1/guests", &guest),
         ("PATCH", "/v1/guests/web-3", "{\"concurrency\": 2}"),
         ("POST", "/v1/guests/web-3/approve", "{}"),
+        ("POST", "/v1/guests/web-3/reject", "{}"),
         ("DELETE", "/v1/guests/web-3", ""),
         ("PUT", "/v1/programs", "#!/bin/sh\n"),
         ("POST", "/v1/uploads/0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a/finish", ""),

@@ -16,7 +16,7 @@ use doorbell_api::event::Change;
 use doorbell_api::guest::{Presence, Trigger};
 use doorbell_api::request::State;
 use doorbell_wire::error::Reason;
-use doorbell_wire::ids::RequestId;
+use doorbell_wire::ids::{RequestId, SessionToken};
 use doorbell_wire::limits::PUSH_LEN_MAX;
 use doorbell_wire::message::action::Payload;
 use doorbell_wire::message::{
@@ -62,10 +62,19 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         let sets_clock = self.guest.set_clock
             && self.door == Door::Channel
             && hello.claims.capabilities.contains(Capabilities::CLOCK);
-        let welcome = Welcome { token, host_time_ms: crate::time::unix_ms() };
+        let welcome = self.welcome(token, session.version(), &hello.claims)?;
         let session = session.welcome(welcome)?;
         // The agent keeps the token first; what it asks for comes behind a clock that is right.
         if sets_clock { Ok(session.clock(crate::time::unix_ms())?) } else { Ok(session) }
+    }
+
+    /// What the guest is accepted with; with the proof of the manager's key, where its agent takes one.
+    fn welcome(&self, token: SessionToken, version: u16, claims: &Claims) -> Result<Welcome, End> {
+        let plain = Welcome { token, host_time_ms: crate::time::unix_ms(), proof: None };
+        if version == 0 || !claims.capabilities.contains(Capabilities::MANAGER_PROOF) {
+            return Ok(plain);
+        }
+        Ok(self.manager.signer.prove(&self.greeting, claims, plain)?)
     }
 
     /// The guest comes back on a timer: until then it is not gone.
@@ -297,6 +306,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     fn tell_refused(&self, reason: Reason) {
         let presence = match reason {
             Reason::FENCED => Presence::Fenced,
+            // Nobody waits for an answer any longer.
+            Reason::REJECTED => return,
             _ => Presence::Pending,
         };
         if self.manager.registry.bell(self.guest.id).is_none() {

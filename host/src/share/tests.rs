@@ -33,7 +33,7 @@ impl Bench {
         bench.order(FromHost::Greeting(greeting())).await;
         assert!(matches!(bench.heard().await, FromGuest::Hello(_)));
         let token = SessionToken::new([4; 32]);
-        bench.order(FromHost::Welcome(Welcome { token, host_time_ms: 1 })).await;
+        bench.order(FromHost::Welcome(Welcome { token, host_time_ms: 1, proof: None })).await;
         bench.stand_in.found(Seen { attach: Some(Vec::new()), ..Seen::default() }).await.unwrap();
         assert_eq!(bench.heard().await, FromGuest::Pull);
         bench.order(FromHost::Offer(Box::new(offer()))).await;

@@ -65,7 +65,8 @@ pub(super) fn select(condition: &str) -> String {
          g.agent, g.pending_key IS NOT NULL, g.concurrency,
          (SELECT count(*) FROM requests r
           WHERE r.guest = g.id AND r.state IN ('unapproved', 'queued', 'offered', 'fetched', 'started')),
-         g.share, g.trigger, g.set_clock, g.tenant
+         g.share, g.trigger, g.set_clock, g.tenant,
+         (SELECT group_concat(hex(k.key)) FROM rejected_keys k WHERE k.guest = g.id)
          FROM guests g WHERE g.removed_at_ms IS NULL AND {condition}"
     )
 }
@@ -103,7 +104,17 @@ pub(super) fn read_guest(row: &Row<'_>) -> Result<GuestRow, StoreError> {
             .transpose()
             .map_err(|error| StoreError::damaged("agent", error))?,
         pending: row.get(10)?,
+        rejected: rejected(row.get(17)?)?,
         concurrency: row.get(11)?,
         open_requests: row.get(12)?,
     })
+}
+
+/// The keys of a list of hexadecimal digits with commas between.
+fn rejected(list: Option<String>) -> Result<Vec<PublicKey>, StoreError> {
+    let read = |digits: &str| {
+        let bytes = hex::decode(digits).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        bytes.map(PublicKey::new).ok_or_else(|| StoreError::damaged("rejected key", digits.to_owned()))
+    };
+    list.iter().flat_map(|list| list.split(',')).map(read).collect()
 }

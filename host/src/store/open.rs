@@ -189,11 +189,12 @@ pub(super) fn touch(conn: &Connection) -> rusqlite::Result<()> {
 fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
     let form = form_of(conn)?;
     match form {
-        0 => take_form(conn, &[SCHEMA, ACCESS, APPROVALS]),
-        3 => take_form(conn, &[FROM_3, FROM_4, ACCESS, APPROVALS]),
-        4 => take_form(conn, &[FROM_4, ACCESS, APPROVALS]),
-        5 => take_form(conn, &[ACCESS, APPROVALS]),
-        6 => take_form(conn, &[APPROVALS]),
+        0 => take_form(conn, &[SCHEMA, ACCESS, APPROVALS, IDENTITY]),
+        3 => take_form(conn, &[FROM_3, FROM_4, ACCESS, APPROVALS, IDENTITY]),
+        4 => take_form(conn, &[FROM_4, ACCESS, APPROVALS, IDENTITY]),
+        5 => take_form(conn, &[ACCESS, APPROVALS, IDENTITY]),
+        6 => take_form(conn, &[APPROVALS, IDENTITY]),
+        7 => take_form(conn, &[IDENTITY]),
         _ => check_form(form),
     }
 }
@@ -257,12 +258,14 @@ pub(super) const RESTORING: &str = "restoring";
 /// Nobody else writes; this bounds the wait for our own reader's locks.
 const BUSY: Duration = Duration::from_secs(5);
 /// The form of the data base that this code reads and writes.
-const FORM: usize = 7;
+const FORM: usize = 8;
 const SCHEMA: &str = include_str!("schema.sql");
-/// What the forms before have not: tenants, and who is let in.
+/// What form 5 has not: tenants, and who is let in.
 const ACCESS: &str = include_str!("access.sql");
-/// What the forms before have not: requests that wait for a second person.
+/// What form 6 has not: requests that wait for a second person.
 const APPROVALS: &str = include_str!("approvals.sql");
+/// What form 7 has not: which keys are let in.
+const IDENTITY: &str = include_str!("identity.sql");
 /// What form 4 has not.
 const FROM_4: &str = "ALTER TABLE requests ADD COLUMN signed TEXT CHECK (json_valid(signed));";
 /// What form 3 has not.

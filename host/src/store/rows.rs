@@ -112,6 +112,8 @@ pub struct GuestRow {
     pub open_requests: u64,
     /// Whether a key that nobody has approved waits.
     pub pending: bool,
+    /// The keys that the operator has rejected.
+    pub rejected: Vec<PublicKey>,
 }
 
 /// What the removal of a guest took with it.
@@ -145,6 +147,8 @@ pub enum Verdict {
     NotApproved,
     /// The guest has another key.
     WrongKey,
+    /// The operator has rejected this key.
+    Rejected,
     /// A stale token: a copy or a rewound guest. It is turned away until the guest is approved again.
     Fenced,
 }

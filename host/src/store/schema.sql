@@ -1,4 +1,4 @@
--- The manager's data base, form 6: the first part, behind which access.sql is run.
+-- The manager's data base, form 8: the first part, behind which access.sql, approvals.sql and identity.sql are run.
 -- Times are milliseconds since the Unix epoch, ids are raw bytes.
 -- Every constraint that a row must hold stands here as well as in the code: a data base that was
 -- edited by hand fails at the edit and not at a guest.

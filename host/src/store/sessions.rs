@@ -1,74 +1,22 @@
-//! Keys and session tokens: who may have a session.
+//! Proved keys and session tokens: who may have a session.
 //!
-//! Called by a guest's session when the signature in its hello was verified, and by the API for approvals.
+//! Called by a guest's session when the signature in its hello was verified.
 //! Trusts that the bearer holds the key; whether it is the guest, a copy of it or a rewound one is decided here.
 
-use super::guest_rows::{by_id, within};
-use super::guests::{continue_sequences, fingerprint};
-use super::places::check_key_free;
+use super::guest_rows::by_id;
+use super::guests::fingerprint;
+use super::keys::is_rejected;
 use super::rewound::{ClockTold, contradiction};
 use super::tokens::{Door, Tokens};
 use super::writer::Work;
-use super::{GuestRow, PendingRow, Store, StoreError, Verdict};
-use crate::actor::Actor;
+use super::{GuestRow, Store, StoreError, Verdict};
 use doorbell_api::guest::{AgentInfo, CopyMet};
-use doorbell_wire::ids::{GuestId, GuestName, PublicKey, SessionToken};
+use doorbell_wire::ids::{GuestId, PublicKey, SessionToken};
 use doorbell_wire::message::{Capabilities, Claims};
 use rusqlite::params;
 use sha2::{Digest as _, Sha256};
 
 impl Store {
-    /// Notes a proved key that the guest does not have. At most one waits for each guest: the newest.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn pend_key(&self, guest: GuestId, key: PublicKey, met_at: &str) -> Result<(), StoreError> {
-        let met_at = met_at.to_owned();
-        self.write(move |work| pend(work, guest, &key, &met_at)).await
-    }
-
-    /// All keys that wait for the operator, by guest.
-    ///
-    /// # Errors
-    /// When the data base cannot be read.
-    pub async fn pending(&self) -> Result<Vec<PendingRow>, StoreError> {
-        let scope = self.scope.clone();
-        self.read(move |conn| {
-            let mut rows = conn.prepare_cached(&format!(
-                "SELECT name, pending_key, pending_met_at, pending_seen_ms FROM guests
-                 WHERE removed_at_ms IS NULL AND pending_key IS NOT NULL AND {} ORDER BY name",
-                within("tenant", 1)
-            ))?;
-            rows.query_and_then([scope.name()], |row| {
-                Ok(PendingRow {
-                    guest: row
-                        .get::<_, String>(0)?
-                        .try_into()
-                        .map_err(|error| StoreError::damaged("guest", error))?,
-                    key: PublicKey::new(row.get(1)?),
-                    met_at: row.get(2)?,
-                    seen_at_ms: row.get(3)?,
-                })
-            })?
-            .collect()
-        })
-        .await
-    }
-
-    /// Approves the key that waits, or lets a fenced guest back in. Tokens start afresh.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] when nothing waits, or when it is not clear which key is meant.
-    pub async fn approve(
-        &self,
-        by: &Actor,
-        name: &GuestName,
-        fingerprint: Option<String>,
-    ) -> Result<GuestRow, StoreError> {
-        let (by, name) = (by.to_string(), name.clone());
-        self.write(move |work| approve(work, &by, &name, fingerprint.as_deref())).await
-    }
-
     /// Whether the bearer of a proved key may have a session. On a welcome, `fresh` is what it has to
     /// present next time, on the disk before this returns. `clock` is the latest time that it has told of.
     ///
@@ -130,87 +78,6 @@ impl Store {
     }
 }
 
-fn pend(work: &mut Work<'_>, guest: GuestId, key: &PublicKey, met_at: &str) -> Result<(), StoreError> {
-    let row = by_id(work.conn, guest)?;
-    let known: Option<[u8; 32]> = work
-        .conn
-        .prepare_cached("SELECT pending_key FROM guests WHERE id = ?1")?
-        .query_row([guest.as_bytes()], |row| row.get(0))?;
-    work.conn
-        .prepare_cached(
-            "UPDATE guests SET pending_key = ?2, pending_met_at = ?3, pending_seen_ms = ?4 WHERE id = ?1",
-        )?
-        .execute(params![guest.as_bytes(), key.as_bytes(), met_at, work.now])?;
-    if known.as_ref() != Some(key.as_bytes()) {
-        let detail = format!("key {} met at {met_at}", fingerprint(key));
-        work.refuse("key-pending", row.name.as_str(), detail)?;
-    }
-    Ok(())
-}
-
-fn approve(
-    work: &mut Work<'_>,
-    by: &str,
-    name: &GuestName,
-    asked: Option<&str>,
-) -> Result<GuestRow, StoreError> {
-    let guest = work.guest(name)?;
-    let pending: Option<[u8; 32]> = work
-        .conn
-        .prepare_cached("SELECT pending_key FROM guests WHERE id = ?1")?
-        .query_row([guest.id.as_bytes()], |row| row.get(0))?;
-    let key = choose_key(&guest, pending.map(PublicKey::new), asked)?;
-    check_key_free(work.conn, guest.id, &key)?;
-    work.conn
-        .prepare_cached(
-            "UPDATE guests SET public_key = ?2, copy = NULL, started_max = 0, token_current = NULL, token_next = NULL,
-             token_issued = 0, refused_key = NULL, pending_key = NULL, pending_met_at = NULL, pending_seen_ms = NULL
-             WHERE id = ?1",
-        )?
-        .execute(params![guest.id.as_bytes(), key.as_bytes()])?;
-    Tokens::forget(work, guest.id)?;
-    if guest.key != Some(key) {
-        continue_sequences(work.conn, guest.id, &key)?;
-    }
-    let again = if guest.copy.is_some() { ", a copy of which was fenced" } else { "" };
-    let detail = format!("key {}{again}", fingerprint(&key));
-    work.audit(by, "guest-approved", Some(name.as_str()), None, detail)?;
-    by_id(work.conn, guest.id)
-}
-
-/// The key that an approval means. Replacing an approved key takes its successor's fingerprint: what waits
-/// there may be whoever else can reach the guest's place.
-fn choose_key(
-    guest: &GuestRow,
-    pending: Option<PublicKey>,
-    asked: Option<&str>,
-) -> Result<PublicKey, StoreError> {
-    let name = &guest.name;
-    let fenced = guest.key.filter(|_| guest.copy.is_some());
-    let waiting: Vec<PublicKey> = pending.into_iter().chain(fenced).collect();
-    let shown = waiting.iter().map(fingerprint).collect::<Vec<_>>().join(" and ");
-    match (asked, waiting.as_slice()) {
-        (_, []) if guest.key.is_some() => Err(StoreError::conflict(format!(
-            "guest {name} is approved already and no other key waits: there is nothing to do"
-        ))),
-        (_, []) => Err(StoreError::conflict(format!(
-            "guest {name} has not been met at {}: start the agent in it, then approve",
-            guest.place
-        ))),
-        (Some(asked), waiting) => {
-            waiting.iter().find(|key| fingerprint(key) == asked).copied().ok_or_else(|| {
-                StoreError::conflict(format!(
-                    "no key with fingerprint {asked:?} waits for guest {name}, but {shown}: compare with what the agent printed"
-                ))
-            })
-        }
-        (None, [key]) if guest.key.is_none_or(|known| known == *key) => Ok(*key),
-        (None, _) => Err(StoreError::conflict(format!(
-            "guest {name} has an approved key already, and {shown} waits: say which one with --fingerprint"
-        ))),
-    }
-}
-
 fn admit(
     work: &mut Work<'_>,
     guest: GuestId,
@@ -221,6 +88,9 @@ fn admit(
 ) -> Result<Verdict, StoreError> {
     let row = by_id(work.conn, guest)?;
     let verdict = match row.key {
+        known if known != Some(claims.public_key) && is_rejected(work, guest, &claims.public_key)? => {
+            Verdict::Rejected
+        }
         None => Verdict::NotApproved,
         Some(key) if key != claims.public_key => Verdict::WrongKey,
         Some(_) => {
@@ -337,6 +207,7 @@ fn refuse(
     let why = match verdict {
         Verdict::NotApproved => "no key is approved",
         Verdict::WrongKey => "it is not the approved key",
+        Verdict::Rejected => "the operator has rejected it",
         Verdict::Fenced | Verdict::Welcome => return Ok(verdict),
     };
     let fresh = work

@@ -36,6 +36,10 @@ impl Reason {
     pub const OVERLOADED: Self = Self(11);
     /// Nothing waits and nothing is in hand; the agent comes back on its timer. Since version 1.
     pub const POLLED: Self = Self(12);
+    /// The operator has rejected the guest's key. Since version 1; an older side shows its number.
+    pub const REJECTED: Self = Self(13);
+    /// The manager has not proved the key that its guest has pinned. Since version 1.
+    pub const MANAGER_NOT_PROVED: Self = Self(14);
 
     /// The text for people, `None` for a code this version does not know.
     #[must_use]
@@ -54,6 +58,8 @@ impl Reason {
             Self::FENCED => "a stale session token",
             Self::OVERLOADED => "too many sessions",
             Self::POLLED => "nothing more to pull for now",
+            Self::REJECTED => "the guest's key was rejected",
+            Self::MANAGER_NOT_PROVED => "the manager's key was not proved",
             _ => return None,
         })
     }

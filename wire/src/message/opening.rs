@@ -3,6 +3,8 @@
 //! Read by both halves and by whoever proves or checks a key; [`crate::handshake`] binds them together.
 
 use super::request::sequence_or_zero;
+use crate::codec::{decode, decode_part, encode};
+use crate::error::Malformed;
 use crate::ids::{BootId, Generation, Nonce, PublicKey, SessionToken, ShortText, Signature};
 use serde::{Deserialize, Serialize};
 
@@ -55,13 +57,60 @@ pub struct Hello {
     pub proof: Signature,
 }
 
-/// The manager's acceptance.
+/// The manager's acceptance. What is written of it by itself is what version 0 has; a proof stands behind that.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Plain", into = "Plain")]
 pub struct Welcome {
     /// What the next hello must present; the agent has it on disk before its first pull.
     pub token: SessionToken,
     /// The host's clock, milliseconds since the Unix epoch.
     pub host_time_ms: u64,
+    /// That the manager holds its key, for an agent that takes it; since version 1.
+    pub proof: Option<ManagerProof>,
+}
+
+/// A manager's key, and that whoever sends it holds it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ManagerProof {
+    /// The manager's key.
+    pub public_key: PublicKey,
+    /// Its signature over [`crate::handshake::manager_transcript`].
+    pub signature: Signature,
+}
+
+/// A welcome without a proof.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Plain {
+    token: SessionToken,
+    host_time_ms: u64,
+}
+
+impl From<Plain> for Welcome {
+    fn from(Plain { token, host_time_ms }: Plain) -> Self {
+        Self { token, host_time_ms, proof: None }
+    }
+}
+
+impl From<Welcome> for Plain {
+    fn from(Welcome { token, host_time_ms, proof: _ }: Welcome) -> Self {
+        Self { token, host_time_ms }
+    }
+}
+
+/// The body of WELCOME: the welcome, and its proof where it has one.
+pub(super) fn encode_welcome(what: &'static str, welcome: &Welcome) -> Result<Vec<u8>, Malformed> {
+    let mut bytes = encode(what, welcome)?;
+    if let Some(proof) = &welcome.proof {
+        bytes.extend(encode(what, proof)?);
+    }
+    Ok(bytes)
+}
+
+/// The body of WELCOME, read.
+pub(super) fn decode_welcome(what: &'static str, bytes: &[u8]) -> Result<Welcome, Malformed> {
+    let (welcome, behind) = decode_part::<Welcome>(what, bytes)?;
+    let proof = if behind.is_empty() { None } else { Some(decode(what, behind)?) };
+    Ok(Welcome { proof, ..welcome })
 }
 
 /// How the agent comes to its requests where nobody rings; since version 1.
@@ -98,6 +147,8 @@ impl Capabilities {
     pub const SHARE: Self = Self(1 << 9);
     /// Checks the signature of a request.
     pub const SIGNED: Self = Self(1 << 11);
+    /// Takes the proof of the manager's key.
+    pub const MANAGER_PROOF: Self = Self(1 << 12);
 
     /// The names of the known bits, for people.
     pub const NAMES: &'static [(Self, &'static str)] = &[
@@ -112,6 +163,7 @@ impl Capabilities {
         (Self::CLOCK, "clock"),
         (Self::SHARE, "share"),
         (Self::SIGNED, "signed"),
+        (Self::MANAGER_PROOF, "manager-proof"),
     ];
 
     /// The set without what a session of this version does not have.

@@ -27,7 +27,7 @@ pub enum Owed {
     Send(FromGuest),
     /// Sign over this greeting and call [`Guest::introduce`].
     Introduce(Greeting),
-    /// Put the token on disk, call [`Guest::attach`] for each request in hand, then [`Guest::pull`].
+    /// Check the manager's proof, if its key is pinned; put the token on disk, call [`Guest::attach`] for each request in hand, then [`Guest::pull`].
     Welcomed(Welcome),
     /// Continue the output of this request from these offsets; `None` when the manager does not want it. From
     /// an offset behind what is there, nothing more of that stream is wanted.
@@ -104,6 +104,9 @@ impl Guest {
                 self.version = choose_version(&greeting)?;
                 self.state = State::Introducing;
                 self.out.push_back(Owed::Introduce(greeting));
+            }
+            (State::Proving, FromHost::Welcome(welcome)) if welcome.proof.is_some() && self.version == 0 => {
+                return Err(unexpected(&FromHost::Welcome(welcome), EARLIER_VERSION));
             }
             (State::Proving, FromHost::Welcome(welcome)) => {
                 self.state = State::Settling;

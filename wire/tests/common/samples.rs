@@ -19,8 +19,8 @@ use doorbell_wire::message::outcome::{
 };
 use doorbell_wire::message::{
     self, Attach, Attached, Capabilities, Chunk, Claims, Credit, Fetch, FromGuest, FromHost, Greeting, Hello,
-    InputCredit, InputEnd, Offer, Offsets, Output, Polls, Progress, Proof, Push, Resize, Signed, Spooled,
-    SshSignature, Stage, Stream, Target, Terms, Welcome,
+    InputCredit, InputEnd, ManagerProof, Offer, Offsets, Output, Polls, Progress, Proof, Push, Resize,
+    Signed, Spooled, SshSignature, Stage, Stream, Target, Terms, Welcome,
 };
 use std::num::NonZeroU8;
 
@@ -330,6 +330,7 @@ pub fn all() -> Vec<(&'static str, Message)> {
     let named = |kind| proved(Evidence::File(file(kind)));
     all.extend(files().into_iter().map(|(name, kind)| (name, named(kind))));
     all.push(("ran_and_printed", Message::Guest(FromGuest::Acknowledge(Box::new(ran_and_printed())))));
+    all.push(("welcome_proof", Message::Host(FromHost::Welcome(proved_welcome()))));
     all.push(("hello_first", Message::Guest(FromGuest::Hello(Box::new(first_hello())))));
     let attached = Attached { request: request(), from: None };
     all.push(("attached_unknown", Message::Host(FromHost::Attached(attached))));
@@ -380,7 +381,13 @@ pub fn greeting() -> Greeting {
 }
 
 pub fn welcome() -> Welcome {
-    Welcome { token: SessionToken::new([0x22; 32]), host_time_ms: 1_767_225_600_000 }
+    Welcome { token: SessionToken::new([0x22; 32]), host_time_ms: 1_767_225_600_000, proof: None }
+}
+
+pub fn proved_welcome() -> Welcome {
+    let proof =
+        ManagerProof { public_key: PublicKey::new([0x38; 32]), signature: Signature::new([0x39; 64]) };
+    Welcome { proof: Some(proof), ..welcome() }
 }
 
 pub fn hello() -> Hello {

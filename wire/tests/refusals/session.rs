@@ -8,13 +8,13 @@ use crate::common::walk::{
 use crate::common::{START, envelope, id, samples};
 use crate::refused;
 use doorbell_wire::error::{Misbehaved, Reason, SessionError};
-use doorbell_wire::handshake::{check_version, choose_version, transcript};
+use doorbell_wire::handshake::{check_version, choose_version, manager_transcript, transcript};
 use doorbell_wire::ids::{Generation, Nonce, PublicKey, Sequence, SessionToken};
 use doorbell_wire::limits::{CHUNK_LEN_MAX, HANDS_MAX, HEARTBEAT_MS, OUTPUT_LEN_MAX};
 use doorbell_wire::message::action::Action;
 use doorbell_wire::message::{
     Attach, Attached, Capabilities, Chunk, Fetch, FromGuest, FromHost, Greeting, Hello, Offer, Offsets,
-    Output, Polls, Progress, Push, Stage, Stream, Target,
+    Output, Polls, Progress, Push, Stage, Stream, Target, Welcome,
 };
 use doorbell_wire::session::guest::{Guest, Owed as GuestOwed};
 use doorbell_wire::session::host::{Host, Owed as HostOwed};
@@ -92,6 +92,46 @@ fn the_transcript_covers_every_field() {
     all.sort();
     all.dedup();
     assert_eq!(all.len(), 4 + 10 + 1, "two transcripts are equal");
+}
+
+#[test]
+fn the_managers_proof_covers_the_whole_opening() {
+    let (greeting, claims, welcome) =
+        (samples::greeting(), samples::hello().claims, samples::proved_welcome());
+    let base = manager_transcript(&greeting, &claims, &welcome).unwrap();
+    assert!(base.starts_with(b"doorbell-manager\0\x2b\0\0\0"), "a tag of its own");
+    assert!(base.windows(32).any(|part| part == [0x11; 32]), "the manager's nonce");
+    assert!(base.windows(32).any(|part| part == [0x33; 32]), "the guest's nonce");
+    assert!(base.windows(32).any(|part| part == [0x34; 32]), "the guest's key");
+    let other = |greeting: Greeting, version, token| {
+        let mut claims = claims.clone();
+        claims.version = version;
+        manager_transcript(&greeting, &claims, &Welcome { token, ..welcome.clone() }).unwrap()
+    };
+    let (token, changed) = (welcome.token, SessionToken::new([0; 32]));
+    let narrowed = Greeting { version_max: 0, ..greeting };
+    for another in [other(greeting, 0, token), other(narrowed, 1, token), other(greeting, 1, changed)] {
+        assert_ne!(another, base);
+    }
+    assert_eq!(other(greeting, 1, token), base);
+    let guests = transcript(&greeting, &claims).unwrap();
+    assert!(!base.starts_with(&guests) && !guests.starts_with(&base), "neither side's proof is the other's");
+}
+
+#[test]
+fn a_managers_proof_is_of_version_1() {
+    let earlier = Greeting { version_max: 0, ..samples::greeting() };
+    let met = Guest::connected(START).receive(START, FromHost::Greeting(earlier)).unwrap();
+    let guest = drained(drained(met).introduce(samples::hello()).unwrap());
+    let error = guest.receive(START, FromHost::Welcome(samples::proved_welcome())).unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::MISBEHAVED), "{error}");
+    let judging = |version| {
+        let mut hello = samples::hello();
+        hello.claims.version = version;
+        guest_says(greeted(), FromGuest::Hello(Box::new(hello)))
+    };
+    assert!(judging(0).welcome(samples::proved_welcome()).is_err());
+    assert!(judging(1).welcome(samples::proved_welcome()).is_ok());
 }
 
 #[test]

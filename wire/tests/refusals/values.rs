@@ -508,7 +508,11 @@ fn largest_from_host() -> Vec<FromHost> {
             nonce,
             host_time_ms: u64::MAX,
         }),
-        FromHost::Welcome(Welcome { token: SessionToken::new([0xff; 32]), host_time_ms: u64::MAX }),
+        FromHost::Welcome(Welcome {
+            token: SessionToken::new([0xff; 32]),
+            host_time_ms: u64::MAX,
+            proof: None,
+        }),
         offer(Action::Put(put)),
         // Texts of 251 bytes: the shortest whose lengths take three bytes each, so the most of those.
         offer(Action::Run(largest_run(251))),

@@ -159,7 +159,8 @@ impl Manager {
                 self.seen.sequence_max = hello.claims.sequence_max;
                 self.seen.token = hello.claims.token;
                 self.seen.capabilities = hello.claims.capabilities;
-                host.welcome(Welcome { token: SessionToken::new([4; 32]), host_time_ms: 1 }).unwrap()
+                host.welcome(Welcome { token: SessionToken::new([4; 32]), host_time_ms: 1, proof: None })
+                    .unwrap()
             }
             Owed::Polls(_) => host,
             Owed::Pulled => {

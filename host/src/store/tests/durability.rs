@@ -112,7 +112,7 @@ async fn a_data_base_of_a_newer_daemon_is_refused() {
     let line = Store::open(&config(dir.path())).unwrap_err().to_string();
     assert_eq!(
         line,
-        "the data base has form 99, this daemon knows form 7: start the newer daemon that wrote it"
+        "the data base has form 99, this daemon knows form 8: start the newer daemon that wrote it"
     );
 }
 

@@ -159,6 +159,71 @@ async fn the_newest_pending_key_waits_and_approval_takes_it() {
 }
 
 #[tokio::test]
+async fn a_rejected_key_is_turned_away_until_that_very_key_is_approved() {
+    let bench = Bench::new().await;
+    let guest = bench.store.add_guest(&ROOT, new_guest("web-4", 8, None)).await.unwrap();
+    let none = bench.store.reject(&ROOT, &guest.name, None).await.unwrap_err();
+    assert!(none.to_string().starts_with("no key waits for guest web-4"), "{none}");
+    let (key, other) = (PublicKey::new([3; 32]), PublicKey::new([4; 32]));
+    bench.store.pend_key(guest.id, key, "cid 8").await.unwrap();
+    let wrong = bench.store.reject(&ROOT, &guest.name, Some(fingerprint(&other))).await.unwrap_err();
+    assert!(wrong.to_string().contains(&fingerprint(&key)), "{wrong}");
+    let row = bench.store.reject(&ROOT, &guest.name, Some(fingerprint(&key))).await.unwrap();
+    assert_eq!((row.pending, row.rejected.as_slice()), (false, &[key][..]));
+    assert!(bench.store.pending().await.unwrap().is_empty());
+
+    let verdict = async |key| {
+        let claims = claims(key, None);
+        bench.store.admit(guest.id, &claims, token(1), Door::Channel, "cid 8", None).await.unwrap()
+    };
+    for _ in 0..2 {
+        assert_eq!(verdict(key).await, Verdict::Rejected);
+    }
+    assert_eq!(verdict(other).await, Verdict::NotApproved, "another key is another question");
+    let plain = bench.store.approve(&ROOT, &guest.name, None).await.unwrap_err();
+    assert!(
+        plain.to_string().ends_with("a key that was rejected is approved by its --fingerprint"),
+        "{plain}"
+    );
+    let row = bench.store.approve(&ROOT, &guest.name, Some(fingerprint(&key))).await.unwrap();
+    assert_eq!((row.key, row.rejected.len()), (Some(key), 0));
+    assert_eq!(verdict(key).await, Verdict::Welcome);
+    let records = bench.store.audit_records(0, 1000).await.unwrap();
+    let told = |event: &str, text: &str| {
+        records.iter().filter(|record| record.event == event && record.detail.contains(text)).count()
+    };
+    assert_eq!(told("key-rejected", &fingerprint(&key)), 1);
+    assert_eq!(told("session-refused", "the operator has rejected it"), 1, "{records:?}");
+    assert_eq!(told("guest-approved", "which was rejected before"), 1, "{records:?}");
+}
+
+#[tokio::test]
+async fn a_guest_is_served_while_another_key_is_rejected_at_its_place() {
+    let bench = Bench::new().await;
+    let other = PublicKey::new([8; 32]);
+    bench.store.pend_key(bench.guest.id, other, "cid 7").await.unwrap();
+    bench.store.reject(&ROOT, &bench.guest.name, None).await.unwrap();
+    let claims = claims(other, None);
+    let verdict = bench.store.admit(bench.guest.id, &claims, token(9), Door::Channel, "cid 7", None).await;
+    assert_eq!(verdict.unwrap(), Verdict::Rejected);
+    assert_eq!(admit(&bench, None, 1).await, Verdict::Welcome);
+}
+
+#[tokio::test]
+async fn keys_are_rejected_up_to_a_bound() {
+    let bench = Bench::new().await;
+    let reject = async |number: u8| {
+        bench.store.pend_key(bench.guest.id, PublicKey::new([number; 32]), "cid 7").await.unwrap();
+        bench.store.reject(&ROOT, &bench.guest.name, None).await
+    };
+    for number in 100..164 {
+        reject(number).await.unwrap();
+    }
+    let error = reject(200).await.unwrap_err();
+    assert!(error.to_string().starts_with("64 keys of guest web-3 are rejected already"), "{error}");
+}
+
+#[tokio::test]
 async fn an_approved_key_is_replaced_only_by_a_fingerprint() {
     let bench = Bench::new().await;
     let other = PublicKey::new([8; 32]);

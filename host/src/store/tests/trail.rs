@@ -127,6 +127,7 @@ async fn a_cause_is_kept_in_every_record_that_it_leads_to_and_in_no_other() {
 
 #[tokio::test]
 async fn a_trail_of_each_form_before_is_taken_over_whole() {
+    let to_form_7 = "DROP TABLE rejected_keys; PRAGMA user_version = 7;";
     let to_form_5 = "DROP TABLE audit_owners; DROP TABLE holdings; DROP TABLE principals;
          DROP INDEX guests_tenant; DROP INDEX requests_tenant; ALTER TABLE guests DROP COLUMN tenant;
          ALTER TABLE requests DROP COLUMN tenant; ALTER TABLE ended DROP COLUMN tenant; DROP TABLE tenants;
@@ -135,7 +136,7 @@ async fn a_trail_of_each_form_before_is_taken_over_whole() {
     let to_form_3 = "ALTER TABLE requests DROP COLUMN ticket; ALTER TABLE audit DROP COLUMN reason;
          ALTER TABLE audit DROP COLUMN ticket; DROP TABLE audit_signed; PRAGMA user_version = 3;";
     let to_form_6 = to_form_6();
-    let steps = [&*to_form_6, to_form_5, to_form_4, to_form_3];
+    let steps = [to_form_7, &*to_form_6, to_form_5, to_form_4, to_form_3];
     for back in (1..=steps.len()).map(|count| steps[..count].concat()) {
         let (bench, _) = closed_one().await;
         let before = bench.store.audit_records(0, 100).await.unwrap();

@@ -16,9 +16,12 @@ impl Host {
     /// Accepts the guest.
     ///
     /// # Errors
-    /// [`SessionError::Misuse`] unless [`Owed::Judge`] was the last word.
+    /// [`SessionError::Misuse`] unless [`Owed::Judge`] was the last word, and for a proof in a session of version 0.
     pub fn welcome(mut self, welcome: Welcome) -> Result<Self, SessionError> {
         let State::Judging = self.state else { return Err(self.misuse("welcome")) };
+        if welcome.proof.is_some() && self.version == 0 {
+            return Err(self.misuse("welcome"));
+        }
         self.state = State::Settling;
         self.send(FromHost::Welcome(welcome));
         Ok(self)
