@@ -70,6 +70,12 @@ pub struct Config {
     #[arg(long, value_name = "SHA256:...|FILE")]
     pub manager_key: Option<String>,
 
+    /// Show this one-time token to the manager until it lets this guest in; a file of 32 bytes, root's alone
+    ///
+    /// `doorbell guest enrol` makes one on the host. Without this flag that of the guest's launch, where it has one.
+    #[arg(long, value_name = "FILE")]
+    pub enrol_token: Option<PathBuf>,
+
     /// Do not run modprobe; wait until somebody else has loaded the vsock transport, and use a key of the launch only where
     /// qemu_fw_cfg is loaded
     #[arg(long)]
@@ -131,6 +137,7 @@ Files in the state directory:
   token, token-share  what the manager gave at the last welcome; a copy of the guest has a stale one
   journal             what was started, how it ended, and what the manager has stored of it
   nonces              what was begun by a signature, until it has expired
+  enrolled            the public half of the one-time token that was used last
   manager             the manager's key of the launch, where the guest was launched with one
   programs/, run/     programs, what runs and its output, until the receipt
 

@@ -59,10 +59,7 @@ impl Ended {
     #[must_use]
     pub fn in_words(&self) -> String {
         let text = with_source(self);
-        match self {
-            Self::Session(SessionError::Ended(reason)) => told(text, *reason),
-            _ => text,
-        }
+        if let Self::Session(SessionError::Ended(reason)) = self { told(text, *reason) } else { text }
     }
 
     /// What the manager is told, if it is there to hear it.
@@ -97,6 +94,7 @@ const fn remedy(reason: Reason) -> Option<&'static str> {
         Reason::NOT_PROVED => {
             "on the host: the guest has another key there; doorbell guest pending shows this one"
         }
+        Reason::NOT_ENROLLED => "on the host: doorbell guest enrol NAME makes another one-time token",
         Reason::REJECTED => "on the host: doorbell guest approve NAME --fingerprint lets it in after all",
         Reason::FENCED => "on the host: doorbell guest approve NAME, if this guest is the one to keep",
         _ => return None,

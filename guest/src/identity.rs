@@ -4,6 +4,7 @@
 //! the manager decides by it alone who was met.
 
 pub mod launch;
+pub mod once;
 pub mod pin;
 mod token;
 
@@ -14,6 +15,7 @@ use doorbell_wire::handshake::transcript;
 use doorbell_wire::ids::{BootId, Fingerprint, InvalidId, Nonce, PublicKey, SessionToken, Signature, Tick};
 use doorbell_wire::message::{Claims, Greeting, Hello};
 use ed25519_dalek::{Signer, SigningKey};
+use once::Once;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -40,6 +42,14 @@ pub enum IdentityError {
         path: PathBuf,
         /// Its length.
         got: usize,
+    },
+    /// What is to be a one-time token is not one, or is one no longer.
+    #[error("one-time token {} has {got} where 32 bytes for this guest's root alone are awaited; have one made by: doorbell guest enrol NAME --out FILE", path.display())]
+    NotAToken {
+        /// Where it was found.
+        path: PathBuf,
+        /// What was found.
+        got: String,
     },
     /// What is to be the manager's key is not one.
     #[error(
@@ -75,6 +85,7 @@ pub struct Identity {
     key: SigningKey,
     tokens: [Token; 2],
     boot_id: BootId,
+    once: Option<Once>,
 }
 
 impl std::fmt::Debug for Identity {
@@ -94,7 +105,12 @@ impl Identity {
             Token::read(Way::Channel, root.join("token"))?,
             Token::read(Way::Share, root.join("token-share"))?,
         ];
-        Ok(Self { key: key(&root.join("key"))?, tokens, boot_id: boot_id()? })
+        Ok(Self { key: key(&root.join("key"))?, tokens, boot_id: boot_id()?, once: None })
+    }
+
+    /// Shows this one-time token until the guest is let in.
+    pub fn show_once(&mut self, once: Option<Once>) {
+        self.once = once;
     }
 
     /// The public key's fingerprint as OpenSSH writes it, for an operator to compare.
@@ -136,12 +152,15 @@ impl Identity {
             clock_us: about.clock_us,
         };
         let proof = self.sign(&transcript(greeting, &claims)?);
-        Ok(Hello { claims, proof })
+        let once = self.once.as_ref().filter(|_| claims.version > 0);
+        let enrolment = once.map(|once| once.show(greeting, &claims)).transpose()?;
+        Ok(Hello { claims, proof, enrolment })
     }
 
     /// Keeps the token of a welcome. Until it can be put on disk it holds for this run of the agent.
     pub fn keep(&mut self, way: Way, token: SessionToken) {
         self.tokens.iter_mut().filter(|kept| kept.way == way).for_each(|kept| kept.keep(token));
+        self.once.take().into_iter().for_each(Once::spend);
     }
 
     /// Tries once in a while to save a token that the disk did not take.
@@ -269,6 +288,7 @@ mod tests {
             key: SigningKey::from_bytes(&[1; 32]),
             tokens: [Way::Channel, Way::Share].map(|way| Token::none(way, dir.path().join("token"))),
             boot_id: BootId::new([0; 16]),
+            once: None,
         };
         // ssh-keygen -lf of the public key of the seed of 32 bytes 01.
         assert_eq!(identity.fingerprint(), OPENSSH);

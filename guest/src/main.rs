@@ -6,6 +6,7 @@
 use clap::Parser;
 use doorbell_agent::apply::cgroup::Cgroups;
 use doorbell_agent::config::Config;
+use doorbell_agent::identity::once::Once;
 use doorbell_agent::identity::pin::Pin;
 use doorbell_agent::identity::{Identity, IdentityError, launch};
 use doorbell_agent::journal::{Journal, JournalError};
@@ -43,7 +44,8 @@ fn serve(config: &Config) -> Result<(), Fault> {
     let stop = signals().map_err(Fault::Signals)?;
     let state = StateDir::open(&config.state_dir)?;
     launch::adopt(&state, !config.no_modules)?;
-    let identity = Identity::open(&state)?;
+    let mut identity = Identity::open(&state)?;
+    identity.show_once(Once::find(config.enrol_token.as_deref(), &state)?);
     let pin = Pin::find(config.manager_key.as_deref(), &state)?;
     let journal = Journal::open(&state)?;
     let cgroups = Cgroups::find();

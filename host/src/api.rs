@@ -98,6 +98,7 @@ fn routes_and_document() -> (Router<Arc<Manager>>, utoipa::openapi::OpenApi) {
         .routes(routes!(guests::pending))
         .routes(routes!(guests::approve))
         .routes(routes!(guests::reject))
+        .routes(routes!(guests::enrol))
         .routes(routes!(requests::accept))
         .routes(routes!(requests::list))
         .routes(routes!(requests::show))

@@ -4,11 +4,12 @@
 //! CID or the socket's path) to say which guest it claims to be, and only the signature to say that it is.
 
 use crate::manager::Manager;
-use crate::store::{Door, GuestRow, StoreError, Verdict, fingerprint};
+use crate::store::{Door, Enrolled, GuestRow, StoreError, Verdict, fingerprint};
 use doorbell_wire::error::Reason;
-use doorbell_wire::handshake::transcript;
-use doorbell_wire::ids::{Nonce, SessionToken};
+use doorbell_wire::handshake::{enrolment_transcript, transcript};
+use doorbell_wire::ids::{Nonce, PublicKey, SessionToken, Signature};
 use doorbell_wire::message::{Greeting, Hello};
+use tracing::info;
 
 /// What came of a hello.
 #[derive(Debug)]
@@ -34,6 +35,9 @@ pub async fn judge(
         let text = format!("its signature does not match the key {}", fingerprint(&hello.claims.public_key));
         manager.session_refused(Some(&guest.name), met_at, &text).await;
         return Ok(Judgement::Refuse(Reason::NOT_PROVED, text));
+    }
+    if let Some(refused) = enrol(manager, guest, met_at, greeting, hello).await? {
+        return Ok(refused);
     }
     let token = SessionToken::new(random()?);
     let name = &guest.name;
@@ -74,6 +78,42 @@ pub async fn judge(
     })
 }
 
+/// Has the claimed key taken for the guest's, where a one-time token is shown; why not, where that is refused. Whoever was
+/// refused waits for the operator.
+async fn enrol(
+    manager: &Manager,
+    guest: &GuestRow,
+    met_at: &str,
+    greeting: &Greeting,
+    hello: &Hello,
+) -> Result<Option<Judgement>, StoreError> {
+    let Some(enrolment) = &hello.enrolment else { return Ok(None) };
+    let (name, key) = (&guest.name, hello.claims.public_key);
+    let said = enrolment_transcript(greeting, &hello.claims).ok();
+    let why = if said.is_some_and(|said| is_signed(&said, &enrolment.token, &enrolment.proof)) {
+        match manager.store.enrol(guest.id, key, enrolment.token, met_at).await? {
+            Enrolled::Nothing => return Ok(None),
+            Enrolled::Taken => {
+                info!(guest = %name, key = fingerprint(&key), "its key was taken by a one-time token");
+                return Ok(None);
+            }
+            Enrolled::Refused(why) => {
+                manager.store.pend_key(guest.id, key, met_at).await?;
+                why
+            }
+        }
+    } else {
+        let why = "it shows a one-time token that it does not hold".to_owned();
+        manager.session_refused(Some(name), met_at, &why).await;
+        why
+    };
+    let text = format!(
+        "its one-time token was not taken: {why}; another one: doorbell guest enrol {name} --out FILE, or compare its key {} and approve that",
+        fingerprint(&key)
+    );
+    Ok(Some(Judgement::Refuse(Reason::NOT_ENROLLED, text)))
+}
+
 /// Fresh bytes for a greeting.
 ///
 /// # Errors
@@ -84,11 +124,15 @@ pub fn nonce() -> Result<Nonce, StoreError> {
 
 /// Whether a hello answers this greeting with the key that it claims.
 pub(crate) fn is_proved(greeting: &Greeting, hello: &Hello) -> bool {
-    let Ok(bytes) = transcript(greeting, &hello.claims) else { return false };
-    let signature = ed25519_dalek::Signature::from_bytes(hello.proof.as_bytes());
-    // Strict: one key, one signature; no small-order keys that match everything.
-    ed25519_dalek::VerifyingKey::from_bytes(hello.claims.public_key.as_bytes())
-        .is_ok_and(|key| key.verify_strict(&bytes, &signature).is_ok())
+    let said = transcript(greeting, &hello.claims);
+    said.is_ok_and(|said| is_signed(&said, &hello.claims.public_key, &hello.proof))
+}
+
+/// Strict: one key, one signature; no small-order keys that match everything.
+fn is_signed(bytes: &[u8], key: &PublicKey, signature: &Signature) -> bool {
+    let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
+    ed25519_dalek::VerifyingKey::from_bytes(key.as_bytes())
+        .is_ok_and(|key| key.verify_strict(bytes, &signature).is_ok())
 }
 
 /// Random bytes from the kernel.

@@ -84,15 +84,14 @@ impl Signer {
         &self,
         greeting: &Greeting,
         claims: &Claims,
-        welcome: Welcome,
-    ) -> Result<Welcome, StoreError> {
-        let said = manager_transcript(greeting, claims, &welcome)
+        welcome: &Welcome,
+    ) -> Result<ManagerProof, StoreError> {
+        let said = manager_transcript(greeting, claims, welcome)
             .map_err(|error| StoreError::internal("write the opening of a session", error))?;
-        let proof = ManagerProof {
+        Ok(ManagerProof {
             public_key: PublicKey::new(self.0.verifying_key().to_bytes()),
             signature: Signature::new(self.0.sign(&said).to_bytes()),
-        };
-        Ok(Welcome { proof: Some(proof), ..welcome })
+        })
     }
 
     /// Signs where the trail ends now.

@@ -9,6 +9,7 @@ mod audit;
 mod awaited;
 mod backup;
 mod deadlines;
+mod enrol;
 mod error;
 mod guest_rows;
 mod guests;
@@ -39,6 +40,7 @@ mod writer;
 
 pub use backup::Named;
 pub(crate) use backup::{examine, in_hand, take_over};
+pub use enrol::Enrolled;
 pub use error::StoreError;
 pub use guests::fingerprint;
 pub use principals::{AddPrincipal, Known as KnownPrincipal, PrincipalRow};
@@ -46,8 +48,8 @@ pub use refusals::Refusal;
 pub use retention::{Batch, Due, Kept, LOOK_MAX, Retired};
 pub use rewound::ClockTold;
 pub use rows::{
-    AcceptRequest, Accepted, AddGuest, ChangeGuest, GuestRow, NextOffer, PendingRow, Place, Pull, Removed,
-    RequestFilter, RequestRow, Verdict,
+    AcceptRequest, Accepted, AddGuest, ChangeGuest, GuestRow, NewEnrolment, NextOffer, PendingRow, Place,
+    Pull, Removed, RequestFilter, RequestRow, Verdict,
 };
 pub(crate) use signed::{each_record, inspect_trail};
 pub use spool::{Known, Lying, Spooling, Undelivered};

@@ -34,6 +34,10 @@ pub struct Machine {
     pub second_disk_mib: Option<u64>,
     /// A file with the key that it is launched with.
     pub key: Option<PathBuf>,
+    /// A file with the one-time token that it is launched with.
+    pub enrol: Option<PathBuf>,
+    /// A file with the key of the manager that it is launched with.
+    pub manager: Option<PathBuf>,
     /// Whether it has a virtio serial port, whose host end is a Unix socket.
     pub port: bool,
 }
@@ -50,6 +54,8 @@ impl Default for Machine {
             state: None,
             second_disk_mib: None,
             key: None,
+            enrol: None,
+            manager: None,
             port: false,
         }
     }
@@ -88,8 +94,9 @@ impl Guest {
         if let Some(mib) = machine.second_disk_mib {
             arguments.extend(["--disk".into(), disk(&directory.join("second.ext4"), mib)]);
         }
-        if let Some(key) = &machine.key {
-            arguments.extend(["--key".into(), key.clone()]);
+        let given = [("--key", &machine.key), ("--enrol", &machine.enrol), ("--manager", &machine.manager)];
+        for (option, file) in given {
+            arguments.extend(file.iter().flat_map(|file| [PathBuf::from(option), file.clone()]));
         }
         if machine.port {
             arguments.extend(["--qga".into(), "on".into()]);

@@ -69,7 +69,7 @@ impl Identity {
     #[must_use]
     pub fn prove(&self, greeting: &Greeting, claims: Claims) -> Hello {
         let said = transcript(greeting, &claims).expect("claims that fit");
-        Hello { claims, proof: Signature::new(self.key.sign(&said).to_bytes()) }
+        Hello { claims, proof: Signature::new(self.key.sign(&said).to_bytes()), enrolment: None }
     }
 
     /// The key's signature over these bytes.

@@ -697,6 +697,7 @@ impl Endpoint {
             }
             "GuestChange" => json!({"concurrency": 2}),
             "Approval" | "Rejection" => json!({}),
+            "NewEnrolment" => json!({"token": format!("{fresh:0>64}")}),
             "NewRequest" => serde_json::to_value(request()).unwrap(),
             "NewQuery" => json!({"query": "link-list"}),
             "Window" => json!({"rows": 1, "columns": 1}),

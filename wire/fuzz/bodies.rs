@@ -504,7 +504,7 @@ fn hello() -> Hello {
         sequence_max: 0,
         clock_us: 0,
     };
-    Hello { claims, proof: Signature::new([6; 64]) }
+    Hello { claims, proof: Signature::new([6; 64]), enrolment: None }
 }
 
 fn offer(from: &mut Source<'_>) -> Offer {

@@ -18,6 +18,14 @@ pub fn transcript(greeting: &Greeting, claims: &Claims) -> Result<Vec<u8>, Malfo
     tagged(TAG, &[encode("GREETING", greeting)?, encode("HELLO", claims)?])
 }
 
+/// The bytes that a one-time token's key signs for the guest that holds it: a tag of its own in front of the same two parts.
+///
+/// # Errors
+/// As for [`transcript`].
+pub fn enrolment_transcript(greeting: &Greeting, claims: &Claims) -> Result<Vec<u8>, Malformed> {
+    tagged(ENROLMENT_TAG, &[encode("GREETING", greeting)?, encode("HELLO", claims)?])
+}
+
 /// The bytes that the manager's key signs for an agent that takes its proof: another tag, then greeting, claims and the
 /// welcome without the proof, each behind its length. Both nonces, the version and the guest's key are in it, and the
 /// token that it gives, so a proof is of no use in any other handshake.
@@ -74,4 +82,5 @@ fn common(ours: &RangeInclusive<u16>, peer: &RangeInclusive<u16>) -> Result<u16,
 
 const OURS: RangeInclusive<u16> = VERSION_MIN..=VERSION_CURRENT;
 const TAG: &[u8] = b"doorbell-handshake\0";
+const ENROLMENT_TAG: &[u8] = b"doorbell-enrolment\0";
 const MANAGER_TAG: &[u8] = b"doorbell-manager\0";

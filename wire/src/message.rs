@@ -17,7 +17,7 @@ pub use bulk::{
     Attach, Attached, Chunk, Credit, Fetch, Input, InputCredit, InputEnd, Offsets, Output, Resize, Spooled,
     Stream,
 };
-pub use opening::{Capabilities, Claims, Greeting, Hello, ManagerProof, Polls, Welcome};
+pub use opening::{Capabilities, Claims, Enrolment, Greeting, Hello, ManagerProof, Polls, Welcome};
 pub(crate) use request::SEQUENCE_MAX;
 pub use request::{Offer, Progress, Push, Stage};
 pub use signed::{Proof, Signed, SshSignature, Target, Terms};
@@ -28,7 +28,7 @@ use crate::frame::Frame;
 use crate::ids::RequestId;
 use crate::limits::{CHUNK_LEN_MAX, PAYLOAD_LEN_MAX};
 use kind::{empty, messages};
-use opening::{decode_welcome, encode_welcome};
+use opening::{decode_hello, decode_welcome, encode_hello, encode_welcome};
 use outcome::Acknowledgement;
 use request::{decode_offer, decode_push, encode_offer, encode_push};
 
@@ -53,7 +53,7 @@ messages! {
         HostBye = 0x1f, "HOST_BYE", 4, (body);
     }
     FromGuest {
-        Hello = 0x20, "HELLO", 640, (body);
+        Hello = 0x20, "HELLO", 640, (hello);
         Pull = 0x21, "PULL", 0, ();
         Fetch = 0x22, "FETCH", 32, (body);
         ChunkCredit = 0x23, "CHUNK_CREDIT", 8, (body);

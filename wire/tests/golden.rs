@@ -411,6 +411,7 @@ fn reason_name(reason: Reason) -> &'static str {
         Reason::POLLED => "POLLED",
         Reason::REJECTED => "REJECTED",
         Reason::MANAGER_NOT_PROVED => "MANAGER_NOT_PROVED",
+        Reason::NOT_ENROLLED => "NOT_ENROLLED",
         _ => panic!("{reason} has a text and no name in this test"),
     }
 }

@@ -17,16 +17,24 @@ use tracing::{debug, info};
 /// # Errors
 /// [`IdentityError::NotAKey`] for anything but 32 bytes, [`IdentityError::State`] where it cannot be kept.
 pub fn adopt(state: &StateDir, load: bool) -> Result<(), IdentityError> {
+    let exists = |name: &str| {
+        let path = state.root().join(name);
+        io_at("look at", &path, path.try_exists())
+    };
     let kept = state.root().join("key");
-    if io_at("look at", &kept, kept.try_exists())? {
-        return Ok(());
-    }
+    let has_key = exists("key")?;
+    // Until it is let in for the first time, there may be a one-time token in the launch.
+    let is_new = !has_key || !(exists("token")? || exists("token-share")?);
     let given = Path::new(GIVEN);
     if load
+        && is_new
         && !Path::new(DEVICE).exists()
         && let Err(error) = modprobe(MODULE)
     {
         debug!(module = MODULE, error, "no firmware configuration device");
+    }
+    if has_key {
+        return Ok(());
     }
     adopt_from(given, &kept)
 }
@@ -52,6 +60,8 @@ pub(super) fn given(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
 const MODULE: &str = "qemu_fw_cfg";
 const DEVICE: &str = "/sys/firmware/qemu_fw_cfg";
 const GIVEN: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.doorbell.key/raw";
+/// A one-time token, for [`super::once`].
+pub(super) const GIVEN_TOKEN: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.doorbell.enrol/raw";
 /// The key of the manager, for [`super::pin`].
 pub(super) const GIVEN_PIN: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.doorbell.manager/raw";
 

@@ -70,7 +70,7 @@ impl Pin {
         welcome: &Welcome,
     ) -> Result<(), NotTheManager> {
         let no = |who| NotTheManager { pinned: self.0, who };
-        let proof = welcome.proof.ok_or(no(Stranger::Unproved))?;
+        let proof = welcome.proof.ok_or_else(|| no(Stranger::Unproved))?;
         let shown = Fingerprint::of(&proof.public_key);
         if shown != self.0 {
             return Err(no(Stranger::Other(shown)));

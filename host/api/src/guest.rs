@@ -36,6 +36,23 @@ pub struct NewGuest {
     /// The tenant that owns it; nobody but those who see all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// A one-time token by which its own key is taken, once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolment: Option<NewEnrolment>,
+    /// Take the first key that is met without an approval; only with a `cid`, and not when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_first_key: Option<bool>,
+}
+
+/// A one-time token for a guest: an Ed25519 key, of which the manager is told the public half.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewEnrolment {
+    /// The public half, 64 hexadecimal digits. The agent signs with the other one.
+    pub token: String,
+    /// Milliseconds until it is good for nothing, 1 s to 30 days; a day when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_ms: Option<u64>,
 }
 
 /// How requests come to a guest. Whatever it is, an agent that polls by itself is answered.
@@ -115,6 +132,12 @@ pub struct Guest {
     /// The fingerprints of the keys that were rejected here: to approve one by its own lets it in after all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<String>,
+    /// Whether the first key that is met is taken without an approval; not any more once there is one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trust_first_key: bool,
+    /// Until when a one-time token that nobody has used yet is good, milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolment_until_ms: Option<u64>,
     /// When it was added, milliseconds since the Unix epoch.
     pub added_at_ms: u64,
     /// When it was last heard of, milliseconds since the Unix epoch.

@@ -1,18 +1,19 @@
-//! `doorbell guest`: add, set, ls, show, rm, pending, approve, reject.
+//! `doorbell guest`: add, set, ls, show, rm, pending, approve, reject, enrol.
 
 use crate::context::Context;
+use crate::duration;
+use crate::enrol::{self, ApproveArgs, EnrolArgs, RejectArgs, enrolment};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::launch::NewKey;
+use crate::launch::{KEY, NewKey, TOKEN};
 use crate::table::{Cell, Table, facts};
 use crate::text::{moment, presence, short, word};
 use clap::{Args, Subcommand};
-use doorbell_client::api::guest::{
-    Approval, CopyMet, Guest, GuestChange, NewGuest, PendingKey, Power, Presence, Rejection, Trigger,
-};
+use doorbell_client::api::guest::{CopyMet, Guest, GuestChange, NewGuest, Power, Presence, Trigger};
 use serde::Serialize;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GuestCommand {
@@ -33,6 +34,8 @@ pub(crate) enum GuestCommand {
     Pending,
     /// Approve the key that waits for a guest, or one that was rejected
     Approve(ApproveArgs),
+    /// Make a one-time token for a guest: whoever shows it has its own key let in, in the place of the one before
+    Enrol(EnrolArgs),
     /// Reject the key that waits for a guest, until that very key is approved
     Reject(RejectArgs),
 }
@@ -60,6 +63,16 @@ pub(crate) struct AddArgs {
     /// Make its key, and put the secret half into this new file, for its QEMU: -fw_cfg name=opt/org.doorbell.key,file=FILE
     #[arg(long, value_name = "FILE", conflicts_with = "key")]
     make_key: Option<PathBuf>,
+    /// Make a one-time token by which its agent's own key is let in, and put it into this new file: -fw_cfg
+    /// name=opt/org.doorbell.enrol,file=FILE, or the agent's --enrol-token
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "make_key"])]
+    enrol_token: Option<PathBuf>,
+    /// Take the first key that is met there without an approval; only on AF_VSOCK, where the kernel says which guest calls
+    #[arg(long, conflicts_with_all = ["key", "make_key", "enrol_token", "hybrid_socket"])]
+    trust_first_key: bool,
+    /// How long the one-time token is good: 30m, 24h (when not given), at most 720h
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "enrol_token")]
+    enrol_within: Option<Duration>,
 }
 
 /// How requests come to it
@@ -124,24 +137,6 @@ pub(crate) struct RemoveArgs {
     yes: bool,
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct ApproveArgs {
-    /// The guest's name
-    name: String,
-    /// Approve only a key with this fingerprint, as the agent prints it on the guest's console
-    #[arg(long, value_name = "SHA256:…")]
-    fingerprint: Option<String>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct RejectArgs {
-    /// The guest's name
-    name: String,
-    /// Reject only a key with this fingerprint, as `doorbell guest pending` shows it
-    #[arg(long, value_name = "SHA256:…")]
-    fingerprint: Option<String>,
-}
-
 pub(crate) async fn run(context: &Context, command: GuestCommand) -> Result<Exit, Failure> {
     match command {
         GuestCommand::Add(args) => add(context, args).await,
@@ -149,9 +144,10 @@ pub(crate) async fn run(context: &Context, command: GuestCommand) -> Result<Exit
         GuestCommand::Ls => context.show(&context.client.guests().await?, |guests| list(guests)),
         GuestCommand::Show { name } => context.show(&context.client.guest(name).show().await?, details),
         GuestCommand::Rm(args) => remove(context, args).await,
-        GuestCommand::Pending => context.show(&context.client.pending().await?, |keys| pending(keys)),
-        GuestCommand::Approve(args) => approve(context, args).await,
-        GuestCommand::Reject(args) => reject(context, args).await,
+        GuestCommand::Pending => context.show(&context.client.pending().await?, |keys| enrol::pending(keys)),
+        GuestCommand::Approve(args) => enrol::approve(context, args).await,
+        GuestCommand::Enrol(args) => enrol::enrol(context, args).await,
+        GuestCommand::Reject(args) => enrol::reject(context, args).await,
     }?;
     Ok(Exit::Done)
 }
@@ -159,6 +155,7 @@ pub(crate) async fn run(context: &Context, command: GuestCommand) -> Result<Exit
 async fn add(context: &Context, args: AddArgs) -> Result<(), Failure> {
     let made = args.make_key.as_deref().map(NewKey::make).transpose()?;
     let public_key = made.as_ref().map(NewKey::public).or(args.key);
+    let token = args.enrol_token.as_deref().map(NewKey::make).transpose()?;
     let new = NewGuest {
         name: args.name,
         cid: args.place.cid,
@@ -170,15 +167,20 @@ async fn add(context: &Context, args: AddArgs) -> Result<(), Failure> {
         trigger: args.manner.trigger,
         set_clock: args.manner.set_clock,
         tenant: args.tenant,
+        trust_first_key: args.trust_first_key.then_some(true),
+        enrolment: token.as_ref().map(|token| enrolment(token, args.enrol_within)),
     };
     let added = context.client.add_guest(&new).await?;
-    let launch = made.map(NewKey::keep);
+    let launch = made.map(|key| key.keep(KEY)).or_else(|| token.map(|token| token.keep(TOKEN)));
     context.show(&added, |guest| {
         let next = match guest.fingerprint {
-            Some(_) if launch.is_some() => {
+            _ if launch.is_some() => {
                 format!("start its QEMU with {}", launch.as_deref().unwrap_or_default())
             }
             Some(_) => "its agent is let in by its key".to_owned(),
+            None if guest.trust_first_key => {
+                format!("the first key that is met at {} is its key", met_at(guest))
+            }
             None => {
                 format!("once its agent has called, approve its key: `doorbell guest approve {}`", guest.name)
             }
@@ -225,22 +227,6 @@ fn confirm(guest: &Guest) -> Result<(), Failure> {
         .and_then(|()| io::stdin().read_line(&mut answer))
         .map_err(|_| kept())?;
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(kept()) }
-}
-
-async fn approve(context: &Context, args: ApproveArgs) -> Result<(), Failure> {
-    let approval = Approval { fingerprint: args.fingerprint };
-    context.show(&context.client.guest(args.name).approve(&approval).await?, |guest| {
-        let fingerprint = guest.fingerprint.as_deref().unwrap_or("no key");
-        format!("approved {} with {fingerprint}\n", guest.name)
-    })
-}
-
-async fn reject(context: &Context, args: RejectArgs) -> Result<(), Failure> {
-    let rejection = Rejection { fingerprint: args.fingerprint };
-    context.show(&context.client.guest(args.name).reject(&rejection).await?, |guest| {
-        let rejected = guest.rejected.join(", ");
-        format!("of {}, these keys are rejected: {rejected}\n", guest.name)
-    })
 }
 
 fn list(guests: &[Guest]) -> String {
@@ -291,6 +277,12 @@ fn details(guest: &Guest) -> String {
         ("concurrency", format!("{} at once", guest.concurrency).into()),
         ("trigger", word(&guest.trigger).into()),
     ];
+    if guest.trust_first_key {
+        list.push(("trusts", "the first key that is met".into()));
+    }
+    if let Some(until) = guest.enrolment_until_ms {
+        list.push(("one-time token", format!("not used, good until {}", moment(until)).into()));
+    }
     if !guest.rejected.is_empty() {
         list.push(("rejected", guest.rejected.join(" ").into()));
     }
@@ -332,15 +324,6 @@ fn power_of(power: &Power) -> String {
         return format!("{state} since {since}");
     }
     format!("{state} since {since}: {}", power.status)
-}
-
-fn pending(keys: &[PendingKey]) -> String {
-    let mut table = Table::new(&["GUEST", "FINGERPRINT", "MET AT", "SEEN"]);
-    for key in keys {
-        let (guest, fingerprint, met_at) = (&key.guest, &key.fingerprint, &key.met_at);
-        table.row(vec![guest.into(), fingerprint.into(), met_at.into(), moment(key.seen_at_ms).into()]);
-    }
-    table.render("no key waits for approval")
 }
 
 fn met_at(guest: &Guest) -> String {

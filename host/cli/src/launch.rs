@@ -1,7 +1,7 @@
-//! The key that a guest is launched with: made here, its public half for the manager, its secret half in a file for the
+//! The key that a guest is launched with, or the one-time token: made here, its public half for the manager, its secret half in a file for the
 //! guest's QEMU.
 //!
-//! Called by `doorbell guest add --make-key`. Trusts the file system with the file's mode. The secret half is never
+//! Called by `doorbell guest add` and `enrol`. Trusts the file system with the file's mode. The secret half is never
 //! printed, and never an argument.
 
 use crate::exit::Exit;
@@ -12,6 +12,11 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf, absolute};
 use zeroize::Zeroizing;
+
+/// Under what name QEMU hands a guest its key.
+pub(crate) const KEY: &str = "opt/org.doorbell.key";
+/// Under what name QEMU hands a guest its one-time token.
+pub(crate) const TOKEN: &str = "opt/org.doorbell.enrol";
 
 /// A key in a file of its own, which goes again unless it is kept.
 #[derive(Debug)]
@@ -46,11 +51,11 @@ impl NewKey {
         self.public.clone()
     }
 
-    /// Keeps the file; gives what QEMU is to be started with.
-    pub(crate) fn keep(mut self) -> String {
+    /// Keeps the file; gives what QEMU is to be started with, so that the guest finds it under this name.
+    pub(crate) fn keep(mut self, name: &str) -> String {
         let file = self.file.take().unwrap_or_default();
         // A comma in a value of QEMU's is written twice.
-        format!("-fw_cfg name=opt/org.doorbell.key,file={}", file.display().to_string().replace(',', ",,"))
+        format!("-fw_cfg name={name},file={}", file.display().to_string().replace(',', ",,"))
     }
 }
 

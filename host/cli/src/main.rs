@@ -14,6 +14,7 @@ mod context;
 mod details;
 mod doctor;
 mod duration;
+mod enrol;
 mod exit;
 mod failure;
 mod feed;

@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::http::ANSWER_IN;
-use doorbell_api::guest::{Approval, Guest, GuestChange, NewGuest, PendingKey, Rejection};
+use doorbell_api::guest::{Approval, Guest, GuestChange, NewEnrolment, NewGuest, PendingKey, Rejection};
 use doorbell_api::request::{Answer, NewQuery, NewRequest, Query, Request};
 use reqwest::Method;
 use std::time::Duration;
@@ -92,6 +92,15 @@ impl GuestHandle {
     pub async fn reject(&self, rejection: &Rejection) -> Result<Guest, ClientError> {
         let call = self.client.call(Method::POST, &["guests", &self.name, "reject"])?;
         self.client.json(call.json(rejection)).await
+    }
+
+    /// Has whoever proves this one-time token be taken for the guest, once.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn enrol(&self, new: &NewEnrolment) -> Result<Guest, ClientError> {
+        let call = self.client.call(Method::POST, &["guests", &self.name, "enrolment"])?;
+        self.client.json(call.json(new)).await
     }
 
     /// Submits a request to it; see [`Client::submit`].

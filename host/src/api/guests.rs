@@ -1,4 +1,4 @@
-//! Guests: add, change, show, remove, and the approval of their keys.
+//! Guests: add, change, show, remove, and which of their keys are let in.
 
 use super::caller::Caller;
 use super::cause::{CauseHeaders, Told};
@@ -8,13 +8,13 @@ use crate::access::TenantName;
 use crate::manager::Manager;
 use crate::power;
 use crate::spool::Spool;
-use crate::store::{AddGuest, ChangeGuest, GuestRow, Place, fingerprint};
+use crate::store::{self, AddGuest, ChangeGuest, GuestRow, Place, fingerprint};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use doorbell_api::event::Change;
-use doorbell_api::guest::{Approval, Guest, GuestChange, NewGuest, PendingKey, Rejection};
+use doorbell_api::guest::{Approval, Guest, GuestChange, NewEnrolment, NewGuest, PendingKey, Rejection};
 use doorbell_wire::error::Reason;
 use doorbell_wire::ids::{GuestName, PublicKey};
 use std::path::PathBuf;
@@ -58,6 +58,8 @@ pub(super) async fn add(
         trigger: new.trigger,
         set_clock: new.set_clock.unwrap_or_default(),
         tenant: new.tenant.map(|name| name.parse()).transpose()?,
+        trust_first_key: new.trust_first_key.unwrap_or_default(),
+        enrolment: new.enrolment.as_ref().map(enrolment).transpose()?,
     };
     let row = caller.store_because(&manager, &cause).add_guest(&caller.actor(), add).await?;
     manager.events.owned_by(&row.name, row.tenant.clone());
@@ -198,6 +200,31 @@ pub(super) async fn reject(
     Ok(Json(show_row(&manager, &row)))
 }
 
+/// Notes a one-time token for a guest: whoever proves it has its own key taken for the guest's, once. One that was made before is
+/// worth nothing any more.
+#[utoipa::path(post, operation_id = "enrol-guest", tag = "guests", path = "/v1/guests/{name}/enrolment", params(("name" = String, Path,), CauseHeaders), request_body = NewEnrolment,
+    responses((status = 200, body = Guest), (status = 400), (status = 404), (status = 409)))]
+pub(super) async fn enrol(
+    State(manager): State<Arc<Manager>>,
+    caller: Caller,
+    Told(cause): Told,
+    Path(name): Path<String>,
+    body: Body<NewEnrolment>,
+) -> Result<Json<Guest>, ApiError> {
+    let Json(new) = body?;
+    let store = caller.store_because(&manager, &cause);
+    let row = store.make_enrolment(&caller.actor(), &name.parse()?, enrolment(&new)?).await?;
+    Ok(Json(show_row(&manager, &row)))
+}
+
+fn enrolment(new: &NewEnrolment) -> Result<store::NewEnrolment, ApiError> {
+    let expires_in_ms = new.expires_in_ms.unwrap_or(ENROL_MS);
+    Ok(store::NewEnrolment { token: new.token.parse::<PublicKey>()?, expires_in_ms })
+}
+
+/// How long a one-time token is good where nobody says: a day.
+const ENROL_MS: u64 = 24 * 3_600_000;
+
 /// An empty text is nobody.
 fn owner(name: &str) -> Result<Option<TenantName>, ApiError> {
     if name.is_empty() { Ok(None) } else { Ok(Some(name.parse()?)) }
@@ -232,6 +259,8 @@ fn show_row(manager: &Manager, row: &GuestRow) -> Guest {
         presence: manager.presence(row),
         power: manager.powers.of(row.id).map(|power| power.to_api()),
         fingerprint: row.key.as_ref().map(fingerprint),
+        trust_first_key: row.trusts_first_key,
+        enrolment_until_ms: row.enrolment_until_ms,
         rejected: row.rejected.iter().map(fingerprint).collect(),
         added_at_ms: row.added_at_ms,
         last_seen_ms: manager.last_seen_ms(row),

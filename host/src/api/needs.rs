@@ -46,6 +46,7 @@ const NEEDS: &[(&str, Need)] = &[
     ("list-pending-keys", VIEW),
     ("approve-key", RULE),
     ("reject-key", RULE),
+    ("enrol-guest", RULE),
     ("accept-request", ACT),
     ("list-requests", VIEW),
     ("show-request", VIEW),

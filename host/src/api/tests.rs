@@ -44,6 +44,8 @@ impl Bench {
             trigger: None,
             set_clock: false,
             tenant: None,
+            enrolment: None,
+            trust_first_key: false,
         };
         manager.store.add_guest(&crate::actor::Actor::Manager, add).await.unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -378,6 +380,7 @@ async fn without_a_reason_nothing_is_changed_where_one_is_demanded() {
     let bench = Bench::with(|config| config.require_reason = true).await;
     let new = json!({"action": {"type": "run", "command": "true"}}).to_string();
     let guest = json!({"name": "web-4", "cid": 8}).to_string();
+    let token = json!({"token": "07".repeat(32)}).to_string();
     let writes = [
         ("POST", "/v1/guests/web-3/requests", new.as_str()),
         ("POST", "/v1/requests/0123456789abcdef/cancel", ""),
@@ -385,6 +388,7 @@ async fn without_a_reason_nothing_is_changed_where_one_is_demanded() {
         ("PATCH", "/v1/guests/web-3", "{\"concurrency\": 2}"),
         ("POST", "/v1/guests/web-3/approve", "{}"),
         ("POST", "/v1/guests/web-3/reject", "{}"),
+        ("POST", "/v1/guests/web-3/enrolment", &token),
         ("DELETE", "/v1/guests/web-3", ""),
         ("PUT", "/v1/programs", "#!/bin/sh\n"),
         ("POST", "/v1/uploads/0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a/finish", ""),

@@ -85,6 +85,8 @@ async fn add(manager: &Arc<Manager>, name: &str, cid: u32, qmp: &Path) -> GuestR
         trigger: None,
         set_clock: false,
         tenant: None,
+        enrolment: None,
+        trust_first_key: false,
     };
     let guest = manager.store.add_guest(&Actor::Manager, add).await.unwrap();
     follow(manager, &guest).await;

@@ -49,6 +49,8 @@ impl Bench {
             trigger: None,
             set_clock: false,
             tenant: None,
+            enrolment: None,
+            trust_first_key: false,
         };
         let guest = manager.store.add_guest(&ROOT, add).await.unwrap();
         Self { dir, manager, guest }

@@ -74,7 +74,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
         if version == 0 || !claims.capabilities.contains(Capabilities::MANAGER_PROOF) {
             return Ok(plain);
         }
-        Ok(self.manager.signer.prove(&self.greeting, claims, plain)?)
+        let proof = self.manager.signer.prove(&self.greeting, claims, &plain)?;
+        Ok(Welcome { proof: Some(proof), ..plain })
     }
 
     /// The guest comes back on a timer: until then it is not gone.

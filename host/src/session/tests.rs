@@ -46,6 +46,8 @@ impl Bench {
             trigger: None,
             set_clock: false,
             tenant: None,
+            enrolment: None,
+            trust_first_key: false,
         };
         let manager = Manager::open(config, String::new()).unwrap();
         let guest = manager.store.add_guest(&ROOT, add).await.unwrap();
@@ -74,7 +76,7 @@ impl Bench {
         };
         let proof = self.key.sign(&transcript(&greeting, &claims).unwrap());
         let proof = Signature::new(proof.to_bytes());
-        peer.say(&FromGuest::Hello(Box::new(Hello { claims, proof }))).await;
+        peer.say(&FromGuest::Hello(Box::new(Hello { claims, proof, enrolment: None }))).await;
         peer
     }
 

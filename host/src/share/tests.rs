@@ -116,7 +116,7 @@ fn hello(key: &SigningKey) -> Hello {
         clock_us: 1,
     };
     let proof = Signature::new(key.sign(&transcript(&greeting(), &claims).unwrap()).to_bytes());
-    Hello { claims, proof }
+    Hello { claims, proof, enrolment: None }
 }
 
 const REQUEST: RequestId = RequestId::new([6; 16]);

@@ -136,6 +136,8 @@ async fn add(manager: &Manager, name: &str, cid: u32) -> GuestRow {
         trigger: None,
         set_clock: false,
         tenant: None,
+        enrolment: None,
+        trust_first_key: false,
     };
     let row = manager.store.add_guest(&crate::actor::Actor::Manager, add).await.unwrap();
     Spool::make(manager, &row).await.unwrap();

@@ -66,7 +66,9 @@ pub(super) fn select(condition: &str) -> String {
          (SELECT count(*) FROM requests r
           WHERE r.guest = g.id AND r.state IN ('unapproved', 'queued', 'offered', 'fetched', 'started')),
          g.share, g.trigger, g.set_clock, g.tenant,
-         (SELECT group_concat(hex(k.key)) FROM rejected_keys k WHERE k.guest = g.id)
+         (SELECT group_concat(hex(k.key)) FROM rejected_keys k WHERE k.guest = g.id),
+         (SELECT max(e.expires_at_ms) FROM enrolments e WHERE e.guest = g.id AND e.used_at_ms IS NULL),
+         g.trust_first_key
          FROM guests g WHERE g.removed_at_ms IS NULL AND {condition}"
     )
 }
@@ -104,17 +106,19 @@ pub(super) fn read_guest(row: &Row<'_>) -> Result<GuestRow, StoreError> {
             .transpose()
             .map_err(|error| StoreError::damaged("agent", error))?,
         pending: row.get(10)?,
-        rejected: rejected(row.get(17)?)?,
+        rejected: rejected(row.get::<_, Option<String>>(17)?.as_deref())?,
+        enrolment_until_ms: row.get(18)?,
+        trusts_first_key: row.get(19)?,
         concurrency: row.get(11)?,
         open_requests: row.get(12)?,
     })
 }
 
 /// The keys of a list of hexadecimal digits with commas between.
-fn rejected(list: Option<String>) -> Result<Vec<PublicKey>, StoreError> {
+fn rejected(list: Option<&str>) -> Result<Vec<PublicKey>, StoreError> {
     let read = |digits: &str| {
         let bytes = hex::decode(digits).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         bytes.map(PublicKey::new).ok_or_else(|| StoreError::damaged("rejected key", digits.to_owned()))
     };
-    list.iter().flat_map(|list| list.split(',')).map(read).collect()
+    list.into_iter().flat_map(|list| list.split(',')).map(read).collect()
 }

@@ -3,7 +3,9 @@
 //! Called by the API and, for one guest by its id, by the rest of the store. Trusts values of checked types;
 //! paths come from operators and are looked at here.
 
+use super::enrol::note;
 use super::guest_rows::{by_id, read_guest, seen, select, within};
+use super::keys::check_trust;
 use super::places::{check_key_free, check_place_free, checked_path, checked_place, columns, share_of};
 use super::receipts::{Closing, close};
 use super::requests::open_of;
@@ -191,6 +193,7 @@ pub(super) fn continue_sequences(
 }
 
 fn add(work: &mut Work<'_>, by: &str, new: AddGuest) -> Result<GuestRow, StoreError> {
+    check_trust(&new)?;
     let id = GuestId::new(random()?);
     let place = checked_place(new.place)?;
     let qmp = new.qmp.map(|path| checked_path("QMP socket", &path, 0)).transpose()?;
@@ -216,8 +219,8 @@ fn add(work: &mut Work<'_>, by: &str, new: AddGuest) -> Result<GuestRow, StoreEr
     work.conn
         .prepare_cached(
             "INSERT INTO guests (id, name, cid, hybrid_socket, qmp, public_key, added_at_ms, concurrency,
-             share, trigger, set_clock, tenant)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             share, trigger, set_clock, tenant, trust_first_key)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             id.as_bytes(),
@@ -231,17 +234,21 @@ fn add(work: &mut Work<'_>, by: &str, new: AddGuest) -> Result<GuestRow, StoreEr
             share,
             word_of(trigger),
             new.set_clock,
-            new.tenant.as_ref().map(Label::as_str)
+            new.tenant.as_ref().map(Label::as_str),
+            new.trust_first_key
         ])?;
     if let Some(key) = &new.key {
         continue_sequences(work.conn, id, key)?;
     }
-    let key = new.key.map_or_else(|| "no key yet".into(), |key| format!("key {}", fingerprint(&key)));
+    let enrolment = new.enrolment.map(|new| note(work, id, new)).transpose()?;
+    let none = if new.trust_first_key { "the first key is trusted" } else { "no key yet" };
+    let key = new.key.map_or_else(|| none.into(), |key| format!("key {}", fingerprint(&key)));
     let qmp = qmp.map(|path| format!(", qmp {path:?}")).unwrap_or_default();
     let trigger =
         if trigger == Trigger::Ring { String::new() } else { format!(", trigger {}", word_of(trigger)) };
     let tenant = new.tenant.map(|tenant| format!(", of tenant {tenant}")).unwrap_or_default();
-    let detail = format!("id {id}, {place}, {key}{qmp}{trigger}{tenant}");
+    let enrolment = enrolment.map(|told| format!(", {told}")).unwrap_or_default();
+    let detail = format!("id {id}, {place}, {key}{enrolment}{qmp}{trigger}{tenant}");
     work.audit(by, "guest-added", Some(new.name.as_str()), None, detail)?;
     by_id(work.conn, id)
 }
@@ -257,6 +264,11 @@ fn change(
     let mut told = Vec::new();
     if let Some(place) = place.map(checked_place).transpose()?.filter(|place| *place != guest.place) {
         check_place_free(work.conn, guest.id, &place)?;
+        if guest.trusts_first_key && !matches!(place, Place::Cid(_)) {
+            return Err(StoreError::conflict(format!(
+                "guest {name} is to trust its first key, which is for AF_VSOCK alone: remove it, and add it at {place} without that"
+            )));
+        }
         let (cid, hybrid) = columns(&place);
         work.conn
             .prepare_cached("UPDATE guests SET cid = ?2, hybrid_socket = ?3 WHERE id = ?1")?

@@ -8,7 +8,7 @@ use super::guests::{continue_sequences, fingerprint};
 use super::places::check_key_free;
 use super::tokens::Tokens;
 use super::writer::Work;
-use super::{GuestRow, PendingRow, Store, StoreError};
+use super::{AddGuest, GuestRow, PendingRow, Place, Store, StoreError};
 use crate::actor::Actor;
 use doorbell_wire::ids::{GuestId, GuestName, PublicKey};
 use rusqlite::params;
@@ -108,23 +108,9 @@ fn approve(
         None => choose_key(&guest, waiting(work, guest.id)?, asked)?,
     };
     check_key_free(work.conn, guest.id, &key)?;
-    work.conn
-        .prepare_cached(
-            "UPDATE guests SET public_key = ?2, copy = NULL, started_max = 0, token_current = NULL, token_next = NULL,
-             token_issued = 0, refused_key = NULL, pending_key = NULL, pending_met_at = NULL, pending_seen_ms = NULL
-             WHERE id = ?1",
-        )?
-        .execute(params![guest.id.as_bytes(), key.as_bytes()])?;
-    let taken_back = work
-        .conn
-        .prepare_cached("DELETE FROM rejected_keys WHERE guest = ?1 AND key = ?2")?
-        .execute(params![guest.id.as_bytes(), key.as_bytes()])?;
-    Tokens::forget(work, guest.id)?;
-    if guest.key != Some(key) {
-        continue_sequences(work.conn, guest.id, &key)?;
-    }
+    let taken_back = take_key(work, &guest, &key)?;
     let again = if guest.copy.is_some() { ", a copy of which was fenced" } else { "" };
-    let before = if taken_back > 0 { ", which was rejected before" } else { "" };
+    let before = if taken_back { ", which was rejected before" } else { "" };
     let detail = format!("key {}{again}{before}", fingerprint(&key));
     work.audit(by, "guest-approved", Some(name.as_str()), None, detail)?;
     by_id(work.conn, guest.id)
@@ -161,6 +147,53 @@ fn reject(
         .execute([id])?;
     work.audit(by, "key-rejected", Some(name.as_str()), None, format!("key {shown}"))?;
     by_id(work.conn, guest.id)
+}
+
+/// Makes a key the guest's. Tokens start afresh. Whether it was rejected before.
+pub(super) fn take_key(work: &mut Work<'_>, guest: &GuestRow, key: &PublicKey) -> Result<bool, StoreError> {
+    work.conn
+        .prepare_cached(
+            "UPDATE guests SET public_key = ?2, trust_first_key = 0, copy = NULL, started_max = 0, token_current = NULL, token_next = NULL,
+             token_issued = 0, refused_key = NULL, pending_key = NULL, pending_met_at = NULL, pending_seen_ms = NULL
+             WHERE id = ?1",
+        )?
+        .execute(params![guest.id.as_bytes(), key.as_bytes()])?;
+    let taken_back = work
+        .conn
+        .prepare_cached("DELETE FROM rejected_keys WHERE guest = ?1 AND key = ?2")?
+        .execute(params![guest.id.as_bytes(), key.as_bytes()])?;
+    Tokens::forget(work, guest.id)?;
+    if guest.key != Some(*key) {
+        continue_sequences(work.conn, guest.id, key)?;
+    }
+    Ok(taken_back > 0)
+}
+
+/// Takes the first key that is met, where that was asked for.
+pub(super) fn trust_first(
+    work: &mut Work<'_>,
+    guest: &GuestRow,
+    key: &PublicKey,
+    met_at: &str,
+) -> Result<(), StoreError> {
+    take_key(work, guest, key)?;
+    let detail = format!("key {}, the first that was met at {met_at}", fingerprint(key));
+    let actor = format!("guest {}", guest.name);
+    work.audit(&actor, "first-key-trusted", Some(guest.name.as_str()), None, detail).map(drop)
+}
+
+/// Whether the first key of a guest that is added is trusted: only where the kernel says who calls.
+pub(super) fn check_trust(new: &AddGuest) -> Result<(), StoreError> {
+    match (&new.place, &new.key, &new.enrolment) {
+        _ if !new.trust_first_key => Ok(()),
+        (Place::Cid(_), None, None) => Ok(()),
+        (Place::Cid(_), ..) => Err(StoreError::invalid(
+            "a first key is trusted where none is known and no one-time token was made: leave one of the two out",
+        )),
+        (Place::Hybrid(_) | Place::Share(_), ..) => Err(StoreError::invalid(
+            "a first key is trusted on AF_VSOCK alone, never at a hybrid socket or in a share: give a CID, a key or a one-time token",
+        )),
+    }
 }
 
 /// The key that an approval means. Replacing an approved key takes its successor's fingerprint: what waits

@@ -56,6 +56,19 @@ pub struct AddGuest {
     pub set_clock: bool,
     /// Who owns it.
     pub tenant: Option<TenantName>,
+    /// The one-time token by which its key is taken.
+    pub enrolment: Option<NewEnrolment>,
+    /// Whether the first key that is met is taken without an approval.
+    pub trust_first_key: bool,
+}
+
+/// A one-time token to be noted.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEnrolment {
+    /// Its public half.
+    pub token: PublicKey,
+    /// Milliseconds until it is good for nothing.
+    pub expires_in_ms: u64,
 }
 
 /// A change of a guest; what is `None` stays.
@@ -114,6 +127,10 @@ pub struct GuestRow {
     pub pending: bool,
     /// The keys that the operator has rejected.
     pub rejected: Vec<PublicKey>,
+    /// Whether the first key that is met is taken without an approval.
+    pub trusts_first_key: bool,
+    /// Until when a one-time token that nobody has used is good.
+    pub enrolment_until_ms: Option<u64>,
 }
 
 /// What the removal of a guest took with it.

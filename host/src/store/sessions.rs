@@ -5,7 +5,8 @@
 
 use super::guest_rows::by_id;
 use super::guests::fingerprint;
-use super::keys::is_rejected;
+use super::keys::{is_rejected, trust_first};
+use super::places::check_key_free;
 use super::rewound::{ClockTold, contradiction};
 use super::tokens::{Door, Tokens};
 use super::writer::Work;
@@ -86,7 +87,7 @@ fn admit(
     (door, met_at): (Door, &str),
     clock: Option<ClockTold>,
 ) -> Result<Verdict, StoreError> {
-    let row = by_id(work.conn, guest)?;
+    let row = trusting(work, by_id(work.conn, guest)?, claims, door, met_at)?;
     let verdict = match row.key {
         known if known != Some(claims.public_key) && is_rejected(work, guest, &claims.public_key)? => {
             Verdict::Rejected
@@ -111,6 +112,23 @@ fn admit(
         }
     };
     refuse(work, &row, &claims.public_key, verdict)
+}
+
+/// A guest that is to trust its first key has it from here on, if it is met where the kernel says who calls.
+fn trusting(
+    work: &mut Work<'_>,
+    row: GuestRow,
+    claims: &Claims,
+    door: Door,
+    met_at: &str,
+) -> Result<GuestRow, StoreError> {
+    let key = &claims.public_key;
+    let is_first = row.trusts_first_key && row.key.is_none() && door == Door::Channel;
+    if !is_first || is_rejected(work, row.id, key)? || check_key_free(work.conn, row.id, key).is_err() {
+        return Ok(row);
+    }
+    trust_first(work, &row, key, met_at)?;
+    by_id(work.conn, row.id)
 }
 
 fn welcome(work: &mut Work<'_>, guest: &GuestRow, claims: &Claims) -> Result<Verdict, StoreError> {

@@ -3,6 +3,7 @@
 mod approvals;
 mod awaited;
 mod durability;
+mod enrol;
 mod guests;
 mod life;
 mod offers;
@@ -121,6 +122,8 @@ fn new_guest(text: &str, number: u32, key: Option<PublicKey>) -> AddGuest {
         trigger: None,
         set_clock: false,
         tenant: None,
+        enrolment: None,
+        trust_first_key: false,
     }
 }
 

@@ -40,6 +40,8 @@ impl Reason {
     pub const REJECTED: Self = Self(13);
     /// The manager has not proved the key that its guest has pinned. Since version 1.
     pub const MANAGER_NOT_PROVED: Self = Self(14);
+    /// The one-time token was not taken. Since version 1.
+    pub const NOT_ENROLLED: Self = Self(15);
 
     /// The text for people, `None` for a code this version does not know.
     #[must_use]
@@ -60,6 +62,7 @@ impl Reason {
             Self::POLLED => "nothing more to pull for now",
             Self::REJECTED => "the guest's key was rejected",
             Self::MANAGER_NOT_PROVED => "the manager's key was not proved",
+            Self::NOT_ENROLLED => "the one-time token was not taken",
             _ => return None,
         })
     }

@@ -77,6 +77,7 @@ macro_rules! messages {
     (@encode $name:literal, (body), $body:ident) => { encode($name, $body)? };
     (@encode $name:literal, (offer), $body:ident) => { encode_offer($name, $body)? };
     (@encode $name:literal, (push), $body:ident) => { encode_push($name, $body)? };
+    (@encode $name:literal, (hello), $body:ident) => { encode_hello($name, $body)? };
     (@encode $name:literal, (welcome), $body:ident) => { encode_welcome($name, $body)? };
     (@decode $direction:ident, $kind:ident, $name:literal, (), $bytes:expr) => {
         empty($name, $bytes).map(|()| $direction::$kind)
@@ -89,6 +90,9 @@ macro_rules! messages {
     };
     (@decode $direction:ident, $kind:ident, $name:literal, (push), $bytes:expr) => {
         decode_push($name, $bytes).map($direction::$kind)
+    };
+    (@decode $direction:ident, $kind:ident, $name:literal, (hello), $bytes:expr) => {
+        decode_hello($name, $bytes).map($direction::$kind)
     };
     (@decode $direction:ident, $kind:ident, $name:literal, (welcome), $bytes:expr) => {
         decode_welcome($name, $bytes).map($direction::$kind)

@@ -48,13 +48,63 @@ pub struct Claims {
     pub clock_us: u64,
 }
 
-/// The guest's answer to the greeting.
+/// The guest's answer to the greeting. What is written of it by itself is what version 0 has; an enrolment stands behind
+/// that.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(from = "PlainHello", into = "PlainHello")]
 pub struct Hello {
     /// What is claimed.
     pub claims: Claims,
     /// Signature of the claimed key over [`crate::handshake::transcript`].
     pub proof: Signature,
+    /// That whoever claims the key was given a one-time token; since version 1.
+    pub enrolment: Option<Enrolment>,
+}
+
+/// A one-time token by its public half, and that the guest holds the other one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Enrolment {
+    /// The token's public key.
+    pub token: PublicKey,
+    /// Its signature over [`crate::handshake::enrolment_transcript`].
+    pub proof: Signature,
+}
+
+/// A hello without an enrolment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct PlainHello {
+    claims: Claims,
+    proof: Signature,
+}
+
+impl From<PlainHello> for Hello {
+    fn from(PlainHello { claims, proof }: PlainHello) -> Self {
+        Self { claims, proof, enrolment: None }
+    }
+}
+
+impl From<Hello> for PlainHello {
+    fn from(Hello { claims, proof, enrolment: _ }: Hello) -> Self {
+        Self { claims, proof }
+    }
+}
+
+/// The body of HELLO: the hello, and its enrolment where it has one.
+pub(super) fn encode_hello(what: &'static str, hello: &Hello) -> Result<Vec<u8>, Malformed> {
+    let mut bytes = encode(what, hello)?;
+    if let Some(enrolment) = &hello.enrolment {
+        bytes.extend(encode(what, enrolment)?);
+    }
+    Ok(bytes)
+}
+
+/// The body of HELLO, read.
+pub(super) fn decode_hello(what: &'static str, bytes: &[u8]) -> Result<Box<Hello>, Malformed> {
+    let (mut hello, behind) = decode_part::<Hello>(what, bytes)?;
+    if !behind.is_empty() {
+        hello.enrolment = Some(decode(what, behind)?);
+    }
+    Ok(Box::new(hello))
 }
 
 /// The manager's acceptance. What is written of it by itself is what version 0 has; a proof stands behind that.

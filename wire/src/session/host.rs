@@ -104,6 +104,9 @@ impl Host {
             (_, FromGuest::GuestBye(reason)) => return Err(SessionError::Ended(reason)),
             (State::Greeted, FromGuest::Hello(hello)) => {
                 check_version(hello.claims.version)?;
+                if hello.enrolment.is_some() && hello.claims.version == 0 {
+                    return Err(unexpected(&FromGuest::Hello(hello), EARLIER_VERSION));
+                }
                 self.version = hello.claims.version;
                 self.state = State::Judging;
                 self.out.push_back(Owed::Judge(hello));

@@ -18,9 +18,9 @@ use doorbell_wire::message::outcome::{
     StreamTotal, Usage,
 };
 use doorbell_wire::message::{
-    self, Attach, Attached, Capabilities, Chunk, Claims, Credit, Fetch, FromGuest, FromHost, Greeting, Hello,
-    InputCredit, InputEnd, ManagerProof, Offer, Offsets, Output, Polls, Progress, Proof, Push, Resize,
-    Signed, Spooled, SshSignature, Stage, Stream, Target, Terms, Welcome,
+    self, Attach, Attached, Capabilities, Chunk, Claims, Credit, Enrolment, Fetch, FromGuest, FromHost,
+    Greeting, Hello, InputCredit, InputEnd, ManagerProof, Offer, Offsets, Output, Polls, Progress, Proof,
+    Push, Resize, Signed, Spooled, SshSignature, Stage, Stream, Target, Terms, Welcome,
 };
 use std::num::NonZeroU8;
 
@@ -331,6 +331,7 @@ pub fn all() -> Vec<(&'static str, Message)> {
     all.extend(files().into_iter().map(|(name, kind)| (name, named(kind))));
     all.push(("ran_and_printed", Message::Guest(FromGuest::Acknowledge(Box::new(ran_and_printed())))));
     all.push(("welcome_proof", Message::Host(FromHost::Welcome(proved_welcome()))));
+    all.push(("hello_enrolment", Message::Guest(FromGuest::Hello(Box::new(enrolling_hello())))));
     all.push(("hello_first", Message::Guest(FromGuest::Hello(Box::new(first_hello())))));
     let attached = Attached { request: request(), from: None };
     all.push(("attached_unknown", Message::Host(FromHost::Attached(attached))));
@@ -403,15 +404,20 @@ pub fn hello() -> Hello {
         sequence_max: 251,
         clock_us: 5_000_000,
     };
-    Hello { claims, proof: Signature::new([0x37; 64]) }
+    Hello { claims, proof: Signature::new([0x37; 64]), enrolment: None }
+}
+
+pub fn enrolling_hello() -> Hello {
+    let enrolment = Enrolment { token: PublicKey::new([0x3a; 32]), proof: Signature::new([0x3b; 64]) };
+    Hello { enrolment: Some(enrolment), ..first_hello() }
 }
 
 pub fn first_hello() -> Hello {
-    let Hello { mut claims, proof } = hello();
-    claims.generation = None;
-    claims.token = None;
-    claims.sequence_max = 0;
-    Hello { claims, proof }
+    let mut hello = hello();
+    hello.claims.generation = None;
+    hello.claims.token = None;
+    hello.claims.sequence_max = 0;
+    hello
 }
 
 pub fn offer(action: Action) -> Offer {

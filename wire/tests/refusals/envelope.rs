@@ -56,7 +56,8 @@ fn a_message_that_fits_no_frame_is_not_written() {
 fn a_payload_of_any_other_length_than_its_fields_is_refused() {
     for (name, message) in samples::all() {
         let Frame { kind, payload } = message.frame();
-        // In front of its signature an offer is whole: whether it may come without is the guest's to say.
+        // In front of its signature an offer is whole, and so are an opening's frames in front of a proof: whether one may come
+        // without is its reader's to say.
         let unsigned = unsigned_len(&message);
         for cut in (0..payload.len()).filter(|cut| Some(*cut) != unsigned) {
             let short = Frame { kind, payload: payload[..cut].to_vec() };
@@ -83,6 +84,8 @@ fn unsigned_len(message: &Message) -> Option<usize> {
     match &mut message {
         Message::Host(FromHost::Offer(offer)) => offer.signed = None,
         Message::Host(FromHost::Push(push)) => push.offer.signed = None,
+        Message::Host(FromHost::Welcome(welcome)) => welcome.proof = None,
+        Message::Guest(FromGuest::Hello(hello)) => hello.enrolment = None,
         Message::Host(_) | Message::Guest(_) => return None,
     }
     Some(message.frame().payload.len())

@@ -8,13 +8,15 @@ use crate::common::walk::{
 use crate::common::{START, envelope, id, samples};
 use crate::refused;
 use doorbell_wire::error::{Misbehaved, Reason, SessionError};
-use doorbell_wire::handshake::{check_version, choose_version, manager_transcript, transcript};
+use doorbell_wire::handshake::{
+    check_version, choose_version, enrolment_transcript, manager_transcript, transcript,
+};
 use doorbell_wire::ids::{Generation, Nonce, PublicKey, Sequence, SessionToken};
 use doorbell_wire::limits::{CHUNK_LEN_MAX, HANDS_MAX, HEARTBEAT_MS, OUTPUT_LEN_MAX};
 use doorbell_wire::message::action::Action;
 use doorbell_wire::message::{
-    Attach, Attached, Capabilities, Chunk, Fetch, FromGuest, FromHost, Greeting, Hello, Offer, Offsets,
-    Output, Polls, Progress, Push, Stage, Stream, Target, Welcome,
+    Attach, Attached, Capabilities, Chunk, Fetch, FromGuest, FromHost, Greeting, Offer, Offsets, Output,
+    Polls, Progress, Push, Stage, Stream, Target, Welcome,
 };
 use doorbell_wire::session::guest::{Guest, Owed as GuestOwed};
 use doorbell_wire::session::host::{Host, Owed as HostOwed};
@@ -51,10 +53,9 @@ fn a_newer_version_is_incompatible_and_garbage_is_malformed() {
 fn a_hello_of_a_version_that_was_not_offered_is_incompatible() {
     assert_eq!((check_version(0), check_version(1)), (Ok(()), Ok(())));
     for version in [2, u16::MAX] {
-        let Hello { mut claims, proof } = samples::hello();
-        claims.version = version;
-        let error =
-            greeted().receive(START, FromGuest::Hello(Box::new(Hello { claims, proof }))).unwrap_err();
+        let mut hello = samples::hello();
+        hello.claims.version = version;
+        let error = greeted().receive(START, FromGuest::Hello(Box::new(hello))).unwrap_err();
         assert_eq!(error.reason(), Some(Reason::INCOMPATIBLE), "{error}");
     }
 }
@@ -132,6 +133,28 @@ fn a_managers_proof_is_of_version_1() {
     };
     assert!(judging(0).welcome(samples::proved_welcome()).is_err());
     assert!(judging(1).welcome(samples::proved_welcome()).is_ok());
+}
+
+#[test]
+fn an_enrolment_is_of_version_1_and_says_what_no_other_proof_says() {
+    let mut hello = samples::enrolling_hello();
+    let (greeting, claims) = (samples::greeting(), hello.claims.clone());
+    let said = enrolment_transcript(&greeting, &claims).unwrap();
+    let proved = transcript(&greeting, &claims).unwrap();
+    assert!(said.starts_with(b"doorbell-enrolment\0\x2b\0\0\0"), "a tag of its own");
+    let behind = |bytes: &[u8], tag: &[u8]| bytes[tag.len()..].to_vec();
+    assert_eq!(
+        behind(&said, b"doorbell-enrolment\0"),
+        behind(&proved, b"doorbell-handshake\0"),
+        "in front of the greeting and all claims"
+    );
+    assert!(greeted().receive(START, FromGuest::Hello(Box::new(hello.clone()))).is_ok());
+    hello.claims.version = 0;
+    let error = greeted().receive(START, FromGuest::Hello(Box::new(hello.clone()))).unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::MISBEHAVED), "{error}");
+    let earlier = Greeting { version_max: 0, ..samples::greeting() };
+    let met = Guest::connected(START).receive(START, FromHost::Greeting(earlier)).unwrap();
+    assert!(drained(met).introduce(hello).is_err());
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::finding::Finding;
 use super::manager::Manager;
 use super::surroundings::Surroundings;
 use doorbell_client::api::guest::Guest;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
 
 pub(super) fn look(here: &Surroundings, manager: &Manager) -> Vec<Finding> {
     manager.guests.iter().flat_map(|guest| hybrid(here, guest).into_iter().chain(qmp(here, guest))).collect()
@@ -16,7 +17,16 @@ fn hybrid(here: &Surroundings, guest: &Guest) -> Option<Finding> {
     let path = format!("{base}_{}", doorbell_client::MANAGER_PORT);
     let what = format!("{} hybrid socket", guest.name);
     Some(match kind(here, &path) {
-        Kind::Socket => Finding::ok(what, path),
+        Kind::Socket => match others_write(here, &path) {
+            None => Finding::ok(what, path),
+            Some((dir, mode)) => Finding::problem(
+                what,
+                format!(
+                    "{dir} has mode {mode:04o}: whoever can make files there can listen in the manager's place while that is down"
+                ),
+                format!("`chmod go-w {dir}`, and have the guest pin its manager: `doorbell manager key`"),
+            ),
+        },
         Kind::Other => Finding::problem(
             what,
             format!("{path} is no socket"),
@@ -54,6 +64,13 @@ fn qmp(here: &Surroundings, guest: &Guest) -> Option<Finding> {
             ),
         ),
     })
+}
+
+/// The directory of a path, where others than its owner can make files in it; a sticky bit only keeps them from removing.
+fn others_write(here: &Surroundings, path: &str) -> Option<(String, u32)> {
+    let dir = Path::new(path).parent()?;
+    let mode = here.stat(dir).ok()?.mode() & 0o7777;
+    (mode & 0o022 != 0).then(|| (dir.display().to_string(), mode))
 }
 
 fn kind(here: &Surroundings, path: &str) -> Kind {

@@ -78,6 +78,8 @@ impl Host {
             power: None,
             fingerprint: None,
             rejected: Vec::new(),
+            trust_first_key: false,
+            enrolment_until_ms: None,
             added_at_ms: 0,
             last_seen_ms: None,
             agent: None,
@@ -272,6 +274,29 @@ fn a_hybrid_socket_that_is_not_there() {
     );
     std::fs::create_dir_all(host.path("/run")).expect("a directory");
     let _listener = UnixListener::bind(host.path("/run/web-3.vsock_707")).expect("a socket");
+    assert_eq!(host.report().problems, 0);
+}
+
+#[test]
+fn a_hybrid_socket_in_a_directory_that_others_can_write() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut host = host();
+    host.guest(|guest| guest.hybrid_socket = Some("/run/web-3.vsock".to_owned()));
+    std::fs::create_dir_all(host.path("/run")).expect("a directory");
+    let _listener = UnixListener::bind(host.path("/run/web-3.vsock_707")).expect("a socket");
+    for mode in [0o777, 0o1777, 0o775] {
+        set_permissions(host.path("/run"), Permissions::from_mode(mode)).expect("a mode");
+        let finding = host.trouble();
+        assert_finding(
+            &finding,
+            Verdict::Problem,
+            "web-3 hybrid socket",
+            &format!("/run has mode {mode:04o}"),
+        );
+        assert!(finding.advice.unwrap_or_default().contains("chmod go-w /run"));
+    }
+    set_permissions(host.path("/run"), Permissions::from_mode(0o755)).expect("a mode");
     assert_eq!(host.report().problems, 0);
 }
 

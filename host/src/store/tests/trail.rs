@@ -127,7 +127,8 @@ async fn a_cause_is_kept_in_every_record_that_it_leads_to_and_in_no_other() {
 
 #[tokio::test]
 async fn a_trail_of_each_form_before_is_taken_over_whole() {
-    let to_form_7 = "DROP TABLE rejected_keys; PRAGMA user_version = 7;";
+    let to_form_7 = "DROP TABLE rejected_keys; DROP TABLE enrolments;
+         ALTER TABLE guests DROP COLUMN trust_first_key; PRAGMA user_version = 7;";
     let to_form_5 = "DROP TABLE audit_owners; DROP TABLE holdings; DROP TABLE principals;
          DROP INDEX guests_tenant; DROP INDEX requests_tenant; ALTER TABLE guests DROP COLUMN tenant;
          ALTER TABLE requests DROP COLUMN tenant; ALTER TABLE ended DROP COLUMN tenant; DROP TABLE tenants;

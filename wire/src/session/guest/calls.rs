@@ -17,10 +17,11 @@ impl Guest {
     /// Answers the greeting.
     ///
     /// # Errors
-    /// [`SessionError::Misuse`] unless [`Owed::Introduce`] was the last word, and for a sequence that no request has.
+    /// [`SessionError::Misuse`] unless [`Owed::Introduce`] was the last word, for a sequence that no request has, and
+    /// for an enrolment in a session of version 0.
     pub fn introduce(mut self, hello: Hello) -> Result<Self, SessionError> {
         let State::Introducing = self.state else { return Err(self.misuse("introduce")) };
-        if hello.claims.sequence_max > SEQUENCE_MAX {
+        if hello.claims.sequence_max > SEQUENCE_MAX || (hello.enrolment.is_some() && self.version == 0) {
             return Err(self.misuse("introduce"));
         }
         self.state = State::Proving;
