@@ -3,6 +3,12 @@
 //! Called by the targets under a nightly compiler, and by `tests/corpus.rs` on the committed corpora with any.
 
 use base64ct::{Base64, Encoding as _};
+use doorbell_agent::policy::Policy;
+use doorbell_agent::policy::asked::{Asked, Place, Start, What};
+use doorbell_agent::policy::check::check;
+use doorbell_agent::policy::file::{ACTIONS, Rules};
+use doorbell_agent::policy::own_files::OwnFiles;
+use doorbell_agent::policy::rule::Effect;
 use doorbell_agent::verify::signers::Signers;
 use doorbell_agent::verify::sshsig::SshSig;
 use doorbell_wire::ids::Fingerprint;
@@ -54,6 +60,55 @@ pub fn allowed_signers(data: &[u8]) {
             }
         }
     }
+}
+
+/// Any bytes as a policy: no panic, the first rule that fits decides and the default where none does, what denies is never
+/// allowed, and what is wrong with it is told in one line.
+pub fn policy(data: &[u8]) {
+    let rules = match Rules::read(data) {
+        Ok(rules) => rules,
+        Err(why) => return assert!(!why.is_empty() && !why.contains('\n'), "{why:?}"),
+    };
+    let policy = Policy::new(None, false, OwnFiles::default());
+    for asked in asked() {
+        let first = rules.rules.iter().find(|rule| rule.fits(&asked));
+        let effect = first.map_or(rules.default, |rule| rule.effect);
+        let decided = policy.decide(&rules, &asked);
+        assert_eq!(decided.is_err(), effect == Effect::Deny, "{asked:?}");
+        assert!(first.is_none_or(|rule| rule.is_about(asked.action)), "{asked:?}");
+    }
+    let found = check(&rules);
+    assert_eq!(found.demands, rules.demand());
+    assert!(found.open.iter().chain(&found.notes).all(|line| !line.contains('\n')), "{found:?}");
+    if rules.default == Effect::Deny && rules.rules.iter().all(|rule| rule.effect != Effect::Allow) {
+        assert!(!found.fails(), "{found:?}");
+    }
+}
+
+/// Something of each action.
+fn asked() -> impl Iterator<Item = Asked> {
+    let place = Place { given: "/srv/link/x".into(), real: "/etc/x".into() };
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+    let start = Start {
+        program: None,
+        words: words(&["/bin/sh", "-c", "*"]),
+        file: Some("/usr/bin/sh".into()),
+        users: words(&["0", "root"]),
+        env: words(&["PATH"]),
+        cwd: Some(place.clone()),
+        input: true,
+        new_privileges: true,
+    };
+    let sent = Start { program: Some("ab".repeat(32)), words: words(&["x"]), file: None, ..start.clone() };
+    ACTIONS.into_iter().flat_map(move |action| {
+        let whats = match action {
+            "run" | "run-reboot" => vec![What::Start(start.clone()), What::Start(sent.clone())],
+            "put" | "get" => vec![What::Path(place.clone())],
+            "link-list" => vec![What::Nothing],
+            _ => vec![What::Link(words(&["52:54:00:12:34:56", "eth0"]))],
+        };
+        whats.into_iter().map(move |what| Asked { action, what })
+    })
 }
 
 /// What stands in the file as a key, whole.

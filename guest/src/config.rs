@@ -2,7 +2,7 @@
 //!
 //! Called by `main`. Unknown options and values out of bounds are refused at start.
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use doorbell_wire::limits::{LOOK_MS_MAX, MANAGER_PORT, POLL_S_MAX, POLL_S_MIN};
 use doorbell_wire::message::Polls;
 use std::path::PathBuf;
@@ -76,10 +76,42 @@ pub struct Config {
     #[arg(long, value_name = "FILE")]
     pub enrol_token: Option<PathBuf>,
 
+    /// What this guest lets its manager do: a policy in TOML, root's and writable by nobody else
+    ///
+    /// Without this option it is /etc/doorbell-agent/policy.toml, which need not be there: then everything is allowed. A policy
+    /// that cannot be used allows nothing.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub policy: Option<PathBuf>,
+
     /// Do not run modprobe; wait until somebody else has loaded the vsock transport, and use a key of the launch only where
     /// qemu_fw_cfg is loaded
     #[arg(long)]
     pub no_modules: bool,
+
+    /// Something else than to serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does beside serving.
+#[derive(Clone, Debug, Eq, PartialEq, Subcommand)]
+pub enum Command {
+    /// Look at the policy
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+}
+
+/// What is done with a policy.
+#[derive(Clone, Debug, Eq, PartialEq, Subcommand)]
+pub enum PolicyCommand {
+    /// Print the rules of a policy in their order, and what is wrong with it
+    ///
+    /// Fails where the policy demands signatures and lets through without one what amounts to root: a program as root that is not
+    /// named to its last word, anything that is put, a file with secrets that is read.
+    Check {
+        /// The file; the agent's own policy when none is given
+        file: Option<PathBuf>,
+    },
 }
 
 /// Milliseconds from whole seconds, `5s`.
@@ -118,6 +150,8 @@ A request can carry a signature (`doorbell sign`, or `ssh-keygen -Y sign -n door
 One that does not fit, is not this guest's, is over, was used before, or is of nobody in --allowed-signers is refused; \
 with --require-signature so is one without.
 
+The policy of the guest's owner (--policy) says what else is let in: by action, words, paths and users it allows, denies, demands a signature, sets the user, and limits. The agent's own files are no target of any request.
+
 A request starts at most once. Its start is on disk before it begins and its outcome before it is \
 acknowledged; what a crash of the guest cut off is reported as interrupted.
 
@@ -148,7 +182,9 @@ Exit status:
   0  told to stop by a signal
   2  the command line is wrong
   3  the state directory, the key or the journal cannot be used; the last line on stderr says what to do
-  4  the kernel refused what the agent cannot do without, or the disk its state: to start it again may help";
+  4  the kernel refused what the agent cannot do without, or the disk its state: to start it again may help
+  5  policy check: the policy cannot be used, so nothing is allowed
+  6  policy check: it demands signatures, and lets through without one what amounts to root";
 
 #[cfg(test)]
 mod tests {
@@ -199,7 +235,9 @@ mod tests {
     #[test]
     fn every_exit_status_is_in_the_help() {
         let help = Config::command().render_long_help().to_string();
-        for status in [crate::EXIT_STATE, crate::EXIT_KERNEL] {
+        for status in
+            [crate::EXIT_STATE, crate::EXIT_KERNEL, crate::EXIT_BROKEN_POLICY, crate::EXIT_OPEN_POLICY]
+        {
             assert!(help.contains(&format!("\n  {status}  ")), "{status}");
         }
     }

@@ -4,7 +4,7 @@
 //! program in hand, a signal and the next deadline. Trusts the manager with what requests can express, and
 //! nobody with anything else; listens nowhere.
 //!
-//! A request's way, file by file: [`dial`] → [`link`] → [`pull`] → [`decide`] → [`fetch`] → [`verify`] →
+//! A request's way, file by file: [`dial`] → [`link`] → [`pull`] → [`decide`] → [`policy`] → [`fetch`] → [`verify`] →
 //! [`journal`] → [`apply`] → [`spool`] → acknowledged and forgotten by [`pull`].
 
 pub mod apply;
@@ -22,6 +22,7 @@ pub mod link;
 pub mod log;
 pub mod modules;
 pub mod planted;
+pub mod policy;
 pub mod pull;
 pub mod retry;
 pub mod serve;
@@ -36,3 +37,7 @@ pub mod wait;
 pub const EXIT_STATE: u8 = 3;
 /// Exit status: the kernel refused what the agent cannot do without, or the disk its state.
 pub const EXIT_KERNEL: u8 = 4;
+/// Exit status of `policy check`: the policy cannot be used, so nothing is allowed.
+pub const EXIT_BROKEN_POLICY: u8 = 5;
+/// Exit status of `policy check`: it demands signatures, and lets through without one what amounts to root.
+pub const EXIT_OPEN_POLICY: u8 = 6;

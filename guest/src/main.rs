@@ -5,12 +5,15 @@
 
 use clap::Parser;
 use doorbell_agent::apply::cgroup::Cgroups;
-use doorbell_agent::config::Config;
+use doorbell_agent::config::{Command, Config, PolicyCommand};
 use doorbell_agent::identity::once::Once;
 use doorbell_agent::identity::pin::Pin;
 use doorbell_agent::identity::{Identity, IdentityError, launch};
 use doorbell_agent::journal::{Journal, JournalError};
 use doorbell_agent::modules::Modules;
+use doorbell_agent::policy::Policy;
+use doorbell_agent::policy::own_files::OwnFiles;
+use doorbell_agent::policy::report::{Which, report};
 use doorbell_agent::pull::{Agent, Way};
 use doorbell_agent::serve::{Crew, Dialer, run, with_source};
 use doorbell_agent::share::Share;
@@ -25,6 +28,10 @@ use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
     let config = Config::parse();
+    if let Some(Command::Policy(PolicyCommand::Check { file })) = &config.command {
+        let which = file.as_deref().map_or(Which::Own(config.policy.as_deref()), Which::Any);
+        return ExitCode::from(report(which, &mut std::io::stdout()).unwrap_or(EXIT_KERNEL));
+    }
     log::start(&config);
     match serve(&config) {
         Ok(()) => {
@@ -64,7 +71,8 @@ fn serve(config: &Config) -> Result<(), Fault> {
     );
     let mut agent = Agent::resume(state, identity, journal, cgroups);
     agent.pin(pin);
-    agent.take_signatures(&config.allowed_signers, config.require_signature);
+    agent.take_signatures(&config.allowed_signers);
+    agent.obey(policy(config));
     let share = config.share.as_ref().zip(config.receipts.as_ref());
     let share = share.map(|(share, receipts)| Share::new(share, receipts, config.look_every));
     if share.is_some() {
@@ -77,6 +85,22 @@ fn serve(config: &Config) -> Result<(), Fault> {
     let served = run(&mut Crew { agent, share }, (!config.no_channel).then(dialer), &stop);
     tell_systemd(sd_notify::NotifyState::Stopping);
     served.map_err(Fault::Wait)
+}
+
+/// The policy of the guest's owner. What is broken about it is told at the start, and in each refusal.
+fn policy(config: &Config) -> Policy {
+    let own = OwnFiles::new(&config.state_dir, &[&config.allowed_signers]);
+    let policy = Policy::new(config.policy.as_deref(), config.require_signature, own);
+    match policy.rules() {
+        Ok(Some(rules)) => {
+            info!(file = %policy.path().display(), rules = rules.rules.len(), default = rules.default.as_str(), "policy");
+        }
+        Ok(None) => info!("there is no policy: all that the manager asks for is allowed"),
+        Err(why) => {
+            error!(why, "the policy is broken, so nothing is allowed; doorbell-agent policy check tells more")
+        }
+    }
+    policy
 }
 
 /// The signals that end the agent, as a descriptor to wait for.

@@ -28,8 +28,8 @@ pub use crate::hand::Way;
 use crate::hand::{Detached, Hand, Station, Word};
 use crate::identity::Identity;
 use crate::identity::pin::Pin;
-use crate::journal::Journal;
-use crate::journal::file::errno_of;
+use crate::journal::{Journal, file::errno_of};
+use crate::policy::Policy;
 use crate::state::StateDir;
 use crate::supervise::Sight;
 use crate::verify::signature::Gate;
@@ -48,6 +48,7 @@ pub struct Agent {
     identity: Identity,
     journal: Journal,
     gate: Gate,
+    policy: Policy,
     cgroups: Option<Cgroups>,
     fetches: Fetches,
     hands: Vec<Hand>,
@@ -81,7 +82,7 @@ impl Agent {
             .with(Capabilities::SIGNED)
             .with(Capabilities::MANAGER_PROOF);
         // Who sets the clock decides how long a signature is good: not the manager, where one is demanded.
-        let always = if self.gate.demands() { always } else { always.with(Capabilities::CLOCK) };
+        let always = if self.policy.demands() { always } else { always.with(Capabilities::CLOCK) };
         let always = if self.shares { always.with(Capabilities::SHARE) } else { always };
         match &self.cgroups {
             Some(cgroups) if cgroups.has_limits() => {
@@ -140,7 +141,7 @@ impl Agent {
                 let Push { offer, program } = *push;
                 return self.offered(way, session, now, Box::new(offer), &program);
             }
-            Owed::Clock(_) if self.gate.demands() => {}
+            Owed::Clock(_) if self.policy.demands() => {}
             Owed::Clock(host_time_ms) => clock::set(host_time_ms),
             Owed::Stage(chunk) => return Ok(self.stage(session, &chunk)?),
             Owed::Attached(request, from) => {

@@ -4,7 +4,8 @@
 //! [`VerifiedFile`], and `apply` starts and puts nothing else that came over the channel:
 //!
 //! Beside it stands the gate of signatures, [`signature`], through which a request has to pass before anything of it is
-//! fetched, and again before it starts: `signers` is who may sign, `sshsig` the form, `nonces` what was begun.
+//! fetched, and again before it starts: `signers` is who may sign, `sshsig` the form, `nonces` what was begun, `owned` how files that only
+//! root may write are read.
 //!
 //! ```compile_fail,E0451
 //! // Only this module can put one together.
@@ -18,6 +19,7 @@
 //! ```
 
 pub mod nonces;
+pub mod owned;
 pub mod signature;
 pub mod signers;
 pub mod sshsig;

@@ -18,6 +18,11 @@ fn the_reader_of_allowed_signers_takes_its_corpus() {
     replay("allowed_signers", bodies::allowed_signers);
 }
 
+#[test]
+fn the_reader_of_policies_takes_its_corpus() {
+    replay("policy", bodies::policy);
+}
+
 fn replay(target: &str, body: fn(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut count = 0;

@@ -57,11 +57,11 @@ impl Bench {
     }
 
     fn gate(&self, guest: u8) -> Gate {
-        Gate::open(&self.state, fingerprint(guest), &self.signers, true)
+        Gate::open(&self.state, fingerprint(guest), &self.signers)
     }
 
     fn judged(&self, offer: &Offer) -> Result<(), SignatureFault> {
-        self.gate(1).judge(offer, true, NOW_S).map(drop)
+        self.gate(1).judge(offer, true, true, NOW_S).map(drop)
     }
 
     /// What becomes of the offer when a part of it is another one.
@@ -169,7 +169,7 @@ fn input_that_nobody_signed_is_refused() {
 #[test]
 fn an_expired_signature_is_refused() {
     let bench = Bench::new(ED25519);
-    let at = |now_s| bench.gate(1).judge(&bench.offer, true, now_s).map(drop);
+    let at = |now_s| bench.gate(1).judge(&bench.offer, true, true, now_s).map(drop);
     let now_s = EXPIRES_S + SIGNED_SKEW_S;
     assert_eq!(at(now_s), Ok(()));
     let now_s = now_s + 1;
@@ -179,7 +179,7 @@ fn an_expired_signature_is_refused() {
 #[test]
 fn a_signature_that_is_aimed_at_another_guest_is_refused() {
     let bench = Bench::new(ED25519);
-    let judged = bench.gate(2).judge(&bench.offer, true, NOW_S).map(drop);
+    let judged = bench.gate(2).judge(&bench.offer, true, true, NOW_S).map(drop);
     assert_eq!(judged, Err(SignatureFault::OtherGuest));
 }
 
@@ -187,11 +187,11 @@ fn a_signature_that_is_aimed_at_another_guest_is_refused() {
 fn a_signature_that_is_replayed_is_refused() {
     let bench = Bench::new(ED25519);
     let mut gate = bench.gate(1);
-    let permit = gate.judge(&bench.offer, true, NOW_S).unwrap();
+    let permit = gate.judge(&bench.offer, true, true, NOW_S).unwrap();
     gate.begin(permit, bench.offer.request, NOW_S).unwrap();
     let again = Offer { request: RequestId::new([2; 16]), ..bench.offer.clone() };
     for gate in [gate, bench.gate(1)] {
-        let judged = gate.judge(&again, true, NOW_S).map(drop);
+        let judged = gate.judge(&again, true, true, NOW_S).map(drop);
         assert_eq!(judged, Err(SignatureFault::Replayed(bench.offer.request)));
     }
 }
@@ -200,9 +200,9 @@ fn a_signature_that_is_replayed_is_refused() {
 fn a_signature_by_a_removed_key_is_refused() {
     let bench = Bench::new(ED25519);
     let gate = bench.gate(1);
-    assert!(gate.judge(&bench.offer, true, NOW_S).is_ok());
+    assert!(gate.judge(&bench.offer, true, true, NOW_S).is_ok());
     std::fs::write(&bench.signers, format!("ann {}", ECDSA[1])).unwrap();
-    let judged = gate.judge(&bench.offer, true, NOW_S).map(drop);
+    let judged = gate.judge(&bench.offer, true, true, NOW_S).map(drop);
     assert!(matches!(judged, Err(SignatureFault::UnknownKey(_))), "{judged:?}");
 }
 

@@ -322,6 +322,7 @@ fn fill_refusal(receipt: &mut Receipt, link: &str, refusal: &Refusal) -> State {
             format!("the kernel took the change of link {link}, and the state read back is another one"),
         ),
         Refusal::Signature(fault) => told(receipt, state, signature::text(fault)),
+        Refusal::Policy(rule) => told(receipt, state, format!("the guest's policy refuses it: {rule}")),
     }
 }
 
@@ -515,6 +516,14 @@ mod tests {
                 judge(&link_down(), &ack(Outcome::Refused(refusal), Evidence::None), OutputKept::default());
             assert!(judged.receipt.detail.unwrap().contains("eth0"));
         }
+    }
+
+    #[test]
+    fn a_refusal_by_the_guests_policy_has_the_rules_own_text() {
+        let rule = "rule 2: not by day".parse().unwrap();
+        let judged = plain(Outcome::Refused(Refusal::Policy(rule)));
+        assert_eq!(judged.state, State::Refused);
+        assert_eq!(judged.receipt.detail.unwrap(), "the guest's policy refuses it: rule 2: not by day");
     }
 
     #[test]

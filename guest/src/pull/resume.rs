@@ -14,6 +14,8 @@ use crate::identity::Identity;
 use crate::journal::Journal;
 use crate::journal::history::Entry;
 use crate::journal::record::Terms;
+use crate::policy::Policy;
+use crate::policy::own_files::OwnFiles;
 use crate::state::StateDir;
 use crate::supervise::{Sight, Supervised, find, find_all};
 use crate::verify::signature::Gate;
@@ -29,12 +31,14 @@ impl Agent {
     pub fn resume(state: StateDir, identity: Identity, journal: Journal, cgroups: Option<Cgroups>) -> Self {
         let mut left = find_all(&state.run());
         let (fetches, hands, open, comes_back) = (Fetches::default(), Vec::new(), Vec::new(), Vec::new());
-        let gate = Gate::open(&state, identity.key(), Path::new(ALLOWED_SIGNERS), false);
+        let gate = Gate::open(&state, identity.key(), Path::new(ALLOWED_SIGNERS));
+        let policy = Policy::new(None, false, OwnFiles::new(state.root(), &[]));
         let mut agent = Self {
             state,
             identity,
             journal,
             gate,
+            policy,
             cgroups,
             fetches,
             hands,

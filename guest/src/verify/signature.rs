@@ -36,33 +36,33 @@ impl Permit {
 pub struct Gate {
     guest: Fingerprint,
     signers: PathBuf,
-    demanded: bool,
     nonces: Nonces,
 }
 
 impl Gate {
-    /// The gate of the guest with this key, whose signers are in this file; `demanded` lets nothing begin without.
+    /// The gate of the guest with this key, whose signers are in this file.
     #[must_use]
-    pub fn open(state: &StateDir, guest: Fingerprint, signers: &Path, demanded: bool) -> Self {
-        Self { guest, signers: signers.to_owned(), demanded, nonces: Nonces::open(state.root()) }
+    pub fn open(state: &StateDir, guest: Fingerprint, signers: &Path) -> Self {
+        Self { guest, signers: signers.to_owned(), nonces: Nonces::open(state.root()) }
     }
 
-    /// Whether every request needs a signature here.
-    #[must_use]
-    pub const fn demands(&self) -> bool {
-        self.demanded
-    }
-
-    /// Judges an offer; `is_due` says whether the step that it carries is one that this guest waits for.
+    /// Judges an offer. `demanded` is the policy's word whether it may go without a signature; `is_due` says whether the
+    /// step that it carries is one that this guest waits for.
     ///
     /// # Errors
     /// Why it must not begin.
-    pub fn judge(&self, offer: &Offer, is_due: bool, now_s: u64) -> Result<Permit, SignatureFault> {
+    pub fn judge(
+        &self,
+        offer: &Offer,
+        demanded: bool,
+        is_due: bool,
+        now_s: u64,
+    ) -> Result<Permit, SignatureFault> {
         if crate::planted::is("G6") {
             return Ok(Permit(None));
         }
         let Some(signed) = offer.signed.as_deref() else {
-            return if self.demanded { Err(SignatureFault::Missing) } else { Ok(Permit(None)) };
+            return if demanded { Err(SignatureFault::Missing) } else { Ok(Permit(None)) };
         };
         let signer = self.signer(offer, signed, now_s)?;
         if !is_due {

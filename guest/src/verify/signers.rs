@@ -6,14 +6,11 @@
 
 mod time;
 
+use super::owned::{self, NotRead};
 use super::sshsig::is_taken;
 use base64ct::{Base64, Encoding as _};
 use doorbell_wire::ids::Fingerprint;
 use doorbell_wire::message::outcome::SignatureFault;
-use nix::unistd::geteuid;
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use time::time;
 
@@ -62,31 +59,7 @@ impl Signers {
     /// # Errors
     /// What is wrong with it, in a few words.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let file =
-            File::open(path).map_err(|error| format!("{} cannot be opened: {error}", path.display()))?;
-        let found = file.metadata().map_err(|error| error.to_string())?;
-        let parent = path.parent().and_then(|parent| parent.metadata().ok());
-        for (what, found) in [("it", Some(&found)), ("its directory", parent.as_ref())] {
-            let Some(found) = found else {
-                return Err(format!("the directory of {} is not seen", path.display()));
-            };
-            if found.uid() != 0 && found.uid() != geteuid().as_raw() {
-                return Err(format!(
-                    "{}: {what} belongs to uid {} and not to root",
-                    path.display(),
-                    found.uid()
-                ));
-            }
-            if found.mode() & 0o022 != 0 {
-                let mode = found.mode() & 0o7777;
-                return Err(format!("{}: {what} has mode {mode:o}; chmod go-w", path.display()));
-            }
-        }
-        let mut text = Vec::new();
-        let read = file.take(FILE_LEN_MAX + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
-        if !found.is_file() || read as u64 > FILE_LEN_MAX {
-            return Err(format!("{} is no file of at most 1 MiB", path.display()));
-        }
+        let text = owned::read(path, FILE_LEN_MAX).map_err(NotRead::into_text)?;
         Ok(Self::read(&text))
     }
 

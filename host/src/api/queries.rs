@@ -12,7 +12,7 @@ use axum::extract::{Path, State};
 use doorbell_api::error::ErrorCode;
 use doorbell_api::request::{Answer, NewQuery, Query};
 use doorbell_wire::message::action::Action;
-use doorbell_wire::message::outcome::{Acknowledgement, Evidence};
+use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome, Refusal};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -69,6 +69,10 @@ fn not_asked(name: &str, code: ErrorCode) -> String {
 }
 
 fn read(name: &str, acknowledgement: Acknowledgement) -> Result<Answer, ApiError> {
+    if let Outcome::Refused(Refusal::Policy(rule)) = &acknowledgement.outcome {
+        let text = format!("guest {name} does not answer that, by its policy: {rule}");
+        return Err(ApiError::new(ErrorCode::NoAnswer, text));
+    }
     match acknowledgement.evidence {
         Evidence::Links(links) => Ok(Answer {
             links: links.list().iter().map(link_to_api).collect(),

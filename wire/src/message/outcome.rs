@@ -139,6 +139,8 @@ pub enum Refusal {
     NotInEffect,
     /// Its signature is not good here, or it has none where one is demanded; since version 1.
     Signature(SignatureFault),
+    /// The guest's policy does not allow it: the text of the rule that says so; since version 1.
+    Policy(ShortText),
 }
 
 /// Why a program did not arrive.

@@ -201,6 +201,7 @@ vectors! {
         Refusal::LinkRefused(_) => "refused_link_refused": Refusal::LinkRefused(-1),
         Refusal::NotInEffect => "refused_not_in_effect": Refusal::NotInEffect,
         Refusal::Signature(_) => "signature_missing": Refusal::Signature(SignatureFault::Missing),
+        Refusal::Policy(_) => "refused_policy": Refusal::Policy(text("rule 2: not by day")),
     }
 }
 

@@ -56,12 +56,12 @@ impl Bench {
         Self { guest, signers }
     }
 
-    fn gate(&self, demanded: bool) -> Gate {
-        Gate::open(&self.guest.state, fingerprint(1), &self.signers, demanded)
+    fn gate(&self) -> Gate {
+        Gate::open(&self.guest.state, fingerprint(1), &self.signers)
     }
 
     fn judged(&self, offer: &Offer) -> Result<(), SignatureFault> {
-        self.gate(false).judge(offer, true, NOW_S).map(drop)
+        self.gate().judge(offer, false, true, NOW_S).map(drop)
     }
 }
 
@@ -75,7 +75,7 @@ fn ann() -> (Key, Bench) {
 fn a_good_signature_lets_a_request_begin_and_names_who_signed() {
     let (key, bench) = ann();
     for demanded in [false, true] {
-        let permit = bench.gate(demanded).judge(&signed(&key, terms()), true, NOW_S).unwrap();
+        let permit = bench.gate().judge(&signed(&key, terms()), demanded, true, NOW_S).unwrap();
         let signer = permit.signer().unwrap();
         assert!(signer.is("ann") && !signer.is("bob"));
         assert_eq!(signer.key, Fingerprint::of_blob(&key.public()));
@@ -86,8 +86,8 @@ fn a_good_signature_lets_a_request_begin_and_names_who_signed() {
 fn without_a_signature_nothing_begins_where_one_is_demanded() {
     let (key, bench) = ann();
     let plain = Offer { signed: None, ..signed(&key, terms()) };
-    assert!(bench.gate(false).judge(&plain, true, NOW_S).unwrap().signer().is_none());
-    assert_eq!(bench.gate(true).judge(&plain, true, NOW_S).unwrap_err(), SignatureFault::Missing);
+    assert!(bench.gate().judge(&plain, false, true, NOW_S).unwrap().signer().is_none());
+    assert_eq!(bench.gate().judge(&plain, true, true, NOW_S).unwrap_err(), SignatureFault::Missing);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn of_many_guests_each_needs_its_own_proof() {
 #[test]
 fn a_signature_is_good_within_its_time_and_a_little_around_it() {
     let (key, bench) = ann();
-    let at = |now_s| bench.gate(false).judge(&signed(&key, terms()), true, now_s).map(drop);
+    let at = |now_s| bench.gate().judge(&signed(&key, terms()), false, true, now_s).map(drop);
     let (not_before_s, expires_s) = (NOW_S - 60, NOW_S + 60);
     assert_eq!(at(not_before_s - SIGNED_SKEW_S), Ok(()));
     assert_eq!(at(expires_s + SIGNED_SKEW_S), Ok(()));
@@ -159,7 +159,7 @@ fn a_clock_that_cannot_be_right_judges_nothing() {
     let (key, bench) = ann();
     let old = signed(&key, Terms { not_before_s: None, ..terms() });
     for now_s in [0, 1_700_000_000, MADE_S - 1] {
-        let judged = bench.gate(false).judge(&old, true, now_s).map(drop);
+        let judged = bench.gate().judge(&old, false, true, now_s).map(drop);
         assert_eq!(judged, Err(SignatureFault::NoClock(now_s)));
     }
 }
@@ -167,9 +167,9 @@ fn a_clock_that_cannot_be_right_judges_nothing() {
 #[test]
 fn a_signature_that_expires_on_the_way_begins_nothing() {
     let (key, bench) = ann();
-    let mut gate = bench.gate(false);
+    let mut gate = bench.gate();
     let offer = signed(&key, terms());
-    let permit = gate.judge(&offer, true, NOW_S).unwrap();
+    let permit = gate.judge(&offer, false, true, NOW_S).unwrap();
     let now_s = NOW_S + 60 + SIGNED_SKEW_S + 1;
     let begun = gate.begin(permit, offer.request, now_s);
     assert_eq!(begun, Err(SignatureFault::Expired { expires_s: NOW_S + 60, now_s }));
@@ -180,17 +180,17 @@ fn what_was_begun_is_not_begun_under_another_name() {
     let (key, bench) = ann();
     let offer = signed(&key, terms());
     let other = Offer { request: RequestId::new([2; 16]), ..offer.clone() };
-    let mut gate = bench.gate(false);
-    let permits: Vec<_> = [&offer, &other].map(|offer| gate.judge(offer, true, NOW_S).unwrap()).into();
+    let mut gate = bench.gate();
+    let permits: Vec<_> = [&offer, &other].map(|offer| gate.judge(offer, false, true, NOW_S).unwrap()).into();
     let begun: Vec<_> = permits
         .into_iter()
         .zip([&offer, &other])
         .map(|(permit, offer)| gate.begin(permit, offer.request, NOW_S))
         .collect();
     assert_eq!(begun, [Ok(()), Err(SignatureFault::Replayed(offer.request))], "both were offered at once");
-    for gate in [gate, bench.gate(false)] {
-        assert!(gate.judge(&offer, true, NOW_S).is_ok(), "the journal decides about the same request");
-        let judged = gate.judge(&other, true, NOW_S).map(drop);
+    for gate in [gate, bench.gate()] {
+        assert!(gate.judge(&offer, false, true, NOW_S).is_ok(), "the journal decides about the same request");
+        let judged = gate.judge(&other, false, true, NOW_S).map(drop);
         assert_eq!(judged, Err(SignatureFault::Replayed(offer.request)));
     }
 }
@@ -199,13 +199,13 @@ fn what_was_begun_is_not_begun_under_another_name() {
 fn a_key_that_was_taken_out_signs_no_more() {
     let (key, bench) = ann();
     let offer = signed(&key, terms());
-    let gate = bench.gate(false);
-    assert!(gate.judge(&offer, true, NOW_S).is_ok());
+    let gate = bench.gate();
+    assert!(gate.judge(&offer, false, true, NOW_S).is_ok());
     std::fs::write(&bench.signers, "# nobody\n").unwrap();
-    let fault = gate.judge(&offer, true, NOW_S).unwrap_err();
+    let fault = gate.judge(&offer, false, true, NOW_S).unwrap_err();
     assert_eq!(fault, SignatureFault::UnknownKey(Fingerprint::of_blob(&key.public())));
     std::fs::remove_file(&bench.signers).unwrap();
-    assert!(matches!(gate.judge(&offer, true, NOW_S), Err(SignatureFault::Signers(_))));
+    assert!(matches!(gate.judge(&offer, false, true, NOW_S), Err(SignatureFault::Signers(_))));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn bytes_that_are_no_signature_are_refused() {
 #[test]
 fn a_step_that_is_not_due_is_not_begun_by_a_signature() {
     let (key, bench) = ann();
-    let judged = bench.gate(false).judge(&signed(&key, terms()), false, NOW_S);
+    let judged = bench.gate().judge(&signed(&key, terms()), false, false, NOW_S);
     assert!(matches!(judged, Err(SignatureFault::NotSignable(_))));
 }
 

@@ -4,6 +4,8 @@ use super::super::tests::keys::{Key, NAMESPACE, keygen};
 use super::*;
 use doorbell_wire::manifest::Moment;
 use doorbell_wire::message::SshSignature;
+use nix::unistd::geteuid;
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 
 const TEXT: &[u8] = b"a text\n";
