@@ -14,3 +14,16 @@ pub(crate) fn is(guarantee: &str) -> bool {
 pub(crate) const fn is(_guarantee: &str) -> bool {
     false
 }
+
+/// Ends the task that meets the fault against this guarantee, where it is met.
+#[cfg(feature = "planted")]
+#[expect(clippy::panic, reason = "the fault that is planted")]
+pub(crate) fn panic_by(guarantee: &str, is_met: bool) {
+    if is_met && is(guarantee) {
+        panic!("planted against {guarantee}");
+    }
+}
+
+/// Ends the task that meets the fault against this guarantee, where it is met: never, in what is shipped.
+#[cfg(not(feature = "planted"))]
+pub(crate) const fn panic_by(_guarantee: &str, _is_met: bool) {}

@@ -205,6 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Session<S> {
     async fn run(mut self) {
         debug!(met_at = self.met_at, "connected");
         let Err(end) = self.drive().await;
+        crate::planted::panic_by("G9", matches!(end, End::Session(_)));
         // What the guest said is kept before a newer session of it may say more.
         while let Some(stored) = self.storing.join_next().await {
             if let Ok((_, Ok(Some(row)))) = stored {

@@ -34,12 +34,18 @@ impl Intruder {
         })
     }
 
-    /// A proved session, up to the answer to its pull.
-    pub fn enter(&mut self) -> (Line, FromHost) {
+    /// A proved session.
+    pub fn prove(&mut self) -> Line {
         let (mut line, greeting) = self.meet();
         line.say(&FromGuest::Hello(Box::new(self.identity.hello(&greeting))));
         let FromHost::Welcome(welcome) = line.hear_host() else { panic!("the intruder is not welcome") };
         self.identity.token = Some(welcome.token);
+        line
+    }
+
+    /// A proved session, up to the answer to its pull.
+    pub fn enter(&mut self) -> (Line, FromHost) {
+        let mut line = self.prove();
         line.say(&FromGuest::Pull);
         let answer = line.hear_host();
         if let FromHost::Offer(offer) = &answer {

@@ -10,20 +10,21 @@ use doorbell_tests::intruder::Intruder;
 use doorbell_tests::line::{Line, guest_bytes, host_bytes};
 use doorbell_tests::place::Place;
 use doorbell_tests::rogue::{Rogue, greeting, offer};
-use doorbell_tests::wait::{until, within};
+use doorbell_tests::wait::{on, until, within};
 use doorbell_wire::error::Reason;
 use doorbell_wire::ids::{Digest, RequestId, ShortText, Signature};
 use doorbell_wire::limits::{CHUNK_LEN_MAX, FRAME_MS_MAX, HANDSHAKE_MS_MAX, SILENCE_MS_MAX, WRITE_MS_MAX};
 use doorbell_wire::message::action::{Action, Executable, Program, Run, RunParts};
 use doorbell_wire::message::outcome::{Acknowledgement, Evidence, Outcome, OutputTotals};
 use doorbell_wire::message::{
-    Attach, Chunk, Credit, Fetch, FromGuest, FromHost, Greeting, Hello, Input, Offer, Output, Progress,
-    Spooled, Stage, Stream,
+    Attach, Attached, Chunk, Credit, Fetch, FromGuest, FromHost, Greeting, Hello, Input, Offer, Output,
+    Progress, Spooled, Stage, Stream,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{MsgFlags, recv};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A manager with an honest guest and one that is not.
@@ -31,6 +32,8 @@ struct Manor {
     _honest: Honest,
     daemon: Daemon,
     rogue: Intruder,
+    /// A place where no guest comes.
+    away: PathBuf,
     // Last: it goes when nothing uses it.
     _place: Place,
 }
@@ -45,7 +48,8 @@ impl Manor {
         }
         let honest = Honest::start(&door(&place.join("honest")), honest);
         let rogue = Intruder { door: door(&place.join("rogue")), identity: rogue };
-        let manor = Self { _honest: honest, daemon, rogue, _place: place };
+        let away = place.join("away");
+        let manor = Self { _honest: honest, daemon, rogue, away, _place: place };
         manor.honest_is_served("nothing");
         manor
     }
@@ -222,6 +226,25 @@ fn a_guest_that_breaks_a_rule_of_its_session_loses_it() {
         attack(&mut line, offer.request);
         manor.closed(what, line, AT_ONCE, from, reason);
     }
+}
+
+#[test]
+fn a_guest_that_asks_for_anothers_request_is_told_nothing_and_moves_nothing() {
+    let mut manor = Manor::new();
+    manor.daemon.add("away", &manor.away, Some(Identity::fresh().public_key()));
+    let request = manor.daemon.submit("away", command(&["true"])).id;
+    let id: RequestId = request.parse().unwrap();
+    let mut line = manor.rogue.prove();
+    line.say(&FromGuest::Attach(Attach { request: id, input: 0, taken: 0 }));
+    assert_eq!(line.hear_host(), FromHost::Attached(Attached { request: id, from: None }));
+    line.say(&FromGuest::Pull);
+    assert_eq!(line.hear_host(), FromHost::Nothing);
+    // What the manager does not know as this guest's may be forgotten, and is noted nowhere.
+    line.say(&FromGuest::Acknowledge(Box::new(of_another(id))));
+    assert_eq!(line.hear_host(), FromHost::Noted(id));
+    let shown = on("the request", manor.daemon.client().request(&request)).unwrap();
+    assert_eq!((shown.state, shown.starts), (State::Queued, 0));
+    manor.honest_is_served("a look at another's request");
 }
 
 fn of_another(request: RequestId) -> Acknowledgement {

@@ -47,6 +47,9 @@ const fn is_of_the_gate(code: ErrorCode) -> bool {
 }
 
 async fn tell(manager: &Manager, caller: Option<&Caller>, peer: &Peer, cause: &Cause, refusal: Refusal) {
+    if crate::planted::is("G12") {
+        return;
+    }
     // Whoever was not recognised has no tenant, and is told of to those who see all.
     let (actor, scope) =
         caller.map_or_else(|| (peer.actor(), Scope::All), |caller| (caller.actor(), caller.scope()));
