@@ -2,10 +2,11 @@
 //!
 //! Called by `main`. Unknown options and values out of bounds are refused at start.
 
+use crate::identity::pin::FINGERPRINT;
 use clap::{Parser, Subcommand};
 use doorbell_wire::limits::{LOOK_MS_MAX, MANAGER_PORT, POLL_S_MAX, POLL_S_MIN};
 use doorbell_wire::message::Polls;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tracing::level_filters::LevelFilter;
 
 /// The command line.
@@ -186,6 +187,16 @@ Exit status:
   5  policy check: the policy cannot be used, so nothing is allowed
   6  policy check: it demands signatures, and lets through without one what amounts to root";
 
+impl Config {
+    /// The files that it names for the agent's own use, but for the policy.
+    #[must_use]
+    pub fn files(&self) -> Vec<&Path> {
+        let pin = self.manager_key.as_deref().filter(|key| !key.starts_with(FINGERPRINT)).map(Path::new);
+        let token = self.enrol_token.as_deref();
+        std::iter::once(self.allowed_signers.as_path()).chain(pin).chain(token).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +234,14 @@ mod tests {
         for wrong in ["0s", "31s", "5", "5m", "s"] {
             assert!(parse(&["--look-every", wrong]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_files_of_its_keys_are_its_own() {
+        let config = parse(&["--manager-key", "/etc/m.pub", "--enrol-token", "/run/token"]).unwrap();
+        let files = ["/etc/doorbell-agent/allowed_signers", "/etc/m.pub", "/run/token"].map(Path::new);
+        assert_eq!(config.files(), files);
+        assert_eq!(parse(&["--manager-key", "SHA256:abc"]).unwrap().files().len(), 1);
     }
 
     #[test]

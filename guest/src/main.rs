@@ -89,7 +89,7 @@ fn serve(config: &Config) -> Result<(), Fault> {
 
 /// The policy of the guest's owner. What is broken about it is told at the start, and in each refusal.
 fn policy(config: &Config) -> Policy {
-    let own = OwnFiles::new(&config.state_dir, &[&config.allowed_signers]);
+    let own = OwnFiles::new(&config.state_dir, &config.files());
     let policy = Policy::new(config.policy.as_deref(), config.require_signature, own);
     match policy.rules() {
         Ok(Some(rules)) => {

@@ -3,7 +3,7 @@
 //! Called by `pull` when something is asked for, and again right before a request begins; by `main` for `policy check`. The file is
 //! read anew each time, so that a change counts at once. Nothing that the manager says changes what a rule means.
 //!
-//! - [`file`] the rules in TOML, [`pattern`] what they are made of, [`rule`] when one fits
+//! - [`mod@file`] the rules in TOML, [`pattern`] what they are made of, [`rule`] when one fits
 //! - [`asked`] what is asked for, as a rule looks at it
 //! - [`own_files`] what is never a target
 //! - [`check`] what is wrong with a policy that can be read, [`report`] how it is told

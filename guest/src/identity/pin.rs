@@ -117,7 +117,8 @@ fn read(from: &str, text: &str) -> Result<Pin, IdentityError> {
 
 /// Where the pin of the launch is kept in the state directory.
 const FILE: &str = "manager";
-const FINGERPRINT: &str = "SHA256:";
+/// What a fingerprint begins with, and the name of no file.
+pub const FINGERPRINT: &str = "SHA256:";
 /// Characters that are shown of what is no pin.
 const SHOWN: usize = 64;
 
