@@ -59,7 +59,7 @@ pub fn prepare(
         (Action::LinkSet(set), None) => {
             return link::Prepared::new(set).map(Prepared::Link).map_err(Outcome::Refused);
         }
-        (Action::LinkList, _) => return Err(unsupported("a list of links with a sequence")),
+        (Action::LinkList | Action::Can(_), _) => return Err(unsupported("a query with a sequence")),
         (Action::Run(run), verified) => Job::Program(program(run, verified, cgroups)?),
         (Action::RunReboot(RunReboot { run, step, .. }), verified) => {
             Job::Program(program(run, verified, cgroups)?.at_step(*step))
@@ -72,7 +72,7 @@ pub fn prepare(
     };
     let limits = match &offer.action {
         Action::Run(run) | Action::RunReboot(RunReboot { run, .. }) => run.parts().limits,
-        Action::Get(_) | Action::Put(_) | Action::LinkSet(_) | Action::LinkList => {
+        Action::Get(_) | Action::Put(_) | Action::LinkSet(_) | Action::LinkList | Action::Can(_) => {
             Limits { output_len_max: offer.action.output_len_max(), ..Limits::default() }
         }
     };
@@ -89,9 +89,12 @@ pub fn query(action: &Action) -> Done {
             Ok(links) => done(Outcome::Succeeded, Evidence::Links(links)),
             Err(errno) => done(not_started(errno as i32), Evidence::None),
         },
-        Action::Run(_) | Action::RunReboot(_) | Action::LinkSet(_) | Action::Put(_) | Action::Get(_) => {
-            done(unsupported("an effect without a sequence"), Evidence::None)
-        }
+        Action::Run(_)
+        | Action::RunReboot(_)
+        | Action::LinkSet(_)
+        | Action::Put(_)
+        | Action::Get(_)
+        | Action::Can(_) => done(unsupported("an effect without a sequence"), Evidence::None),
     }
 }
 

@@ -62,7 +62,12 @@ pub fn is_due(offer: &Offer, history: &History) -> bool {
 const fn step_of(offer: &Offer) -> Option<NonZeroU8> {
     match &offer.action {
         Action::RunReboot(RunReboot { step, .. }) => Some(*step),
-        Action::Run(_) | Action::LinkList | Action::LinkSet(_) | Action::Put(_) | Action::Get(_) => None,
+        Action::Run(_)
+        | Action::LinkList
+        | Action::LinkSet(_)
+        | Action::Put(_)
+        | Action::Get(_)
+        | Action::Can(_) => None,
     }
 }
 

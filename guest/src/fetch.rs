@@ -111,7 +111,7 @@ impl Purpose {
                 Form::File => Self::File(put.path.clone()),
                 Form::Archive => Self::Archive(put.path.clone(), put.replace),
             }),
-            Action::LinkList | Action::LinkSet(_) | Action::Get(_) => None,
+            Action::LinkList | Action::LinkSet(_) | Action::Get(_) | Action::Can(_) => None,
         }
     }
 }

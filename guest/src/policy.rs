@@ -148,7 +148,11 @@ impl Ruling {
             Action::RunReboot(reboot) => {
                 Action::RunReboot(RunReboot { run: self.bound_run(&reboot.run)?, ..reboot.clone() })
             }
-            other @ (Action::LinkList | Action::LinkSet(_) | Action::Put(_) | Action::Get(_)) => {
+            other @ (Action::LinkList
+            | Action::LinkSet(_)
+            | Action::Put(_)
+            | Action::Get(_)
+            | Action::Can(_)) => {
                 return Ok(Offer { action: other.clone(), ..offer.clone() });
             }
         };

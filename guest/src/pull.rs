@@ -7,12 +7,14 @@
 //! - `opening` who this guest is, and whether the manager is the one it pins
 //! - `offered` from an offer to the decision
 //! - `begin` from the decision to the effect: fetch, verify, journal, apply
+//! - `can` what would be decided about something, and nothing done
 //! - `finish` from the end of the effect to the receipt: journal, acknowledge, forget
 //! - `reboot` the guest goes down for a request, and what is told behind that
 //! - `resume` what an earlier run of the agent left
 //! - `leftovers` what a manager that does not come back leaves
 
 mod begin;
+mod can;
 mod finish;
 mod leftovers;
 mod offered;
@@ -79,6 +81,7 @@ impl Agent {
             .with(Capabilities::FILES)
             .with(Capabilities::PUSH)
             .with(Capabilities::REBOOT)
+            .with(Capabilities::POLICY)
             .with(Capabilities::SIGNED)
             .with(Capabilities::MANAGER_PROOF);
         // Who sets the clock decides how long a signature is good: not the manager, where one is demanded.

@@ -8,6 +8,7 @@ mod access;
 mod audit;
 mod backup;
 mod caller;
+mod can;
 mod cause;
 pub(crate) mod convert;
 mod error;
@@ -107,6 +108,7 @@ fn routes_and_document() -> (Router<Arc<Manager>>, utoipa::openapi::OpenApi) {
         .routes(routes!(requests::approve))
         .routes(routes!(requests::refuse))
         .routes(routes!(queries::ask))
+        .routes(routes!(can::can))
         .routes(routes!(output::read))
         .routes(routes!(input::show))
         .routes(routes!(input::resize))

@@ -41,7 +41,7 @@ pub fn judge(action: &Action, ack: &Acknowledgement, kept: OutputKept) -> Judged
         }
         Evidence::File(file) => receipt.file = Some(file_to_api(file)),
         Evidence::Rebooted(Rebooted { before, .. }) => receipt.boot_before = Some(before.to_string()),
-        Evidence::None | Evidence::Links(_) => {}
+        Evidence::None | Evidence::Links(_) | Evidence::Verdict(_) => {}
     }
     let state = fill_outcome(&mut receipt, action, &ack.outcome);
     tell_of_memory(&mut receipt, action, state);
@@ -326,6 +326,14 @@ fn fill_refusal(receipt: &mut Receipt, link: &str, refusal: &Refusal) -> State {
     }
 }
 
+/// Why a guest would not begin something, in the words of a receipt.
+#[must_use]
+pub fn refusal_text(action: &Action, refusal: &Refusal) -> String {
+    let mut receipt = closed("", OutputKept::default());
+    let _ = fill_refusal(&mut receipt, &subject(action), refusal);
+    receipt.detail.unwrap_or_default()
+}
+
 /// What an action is about, for people: a program, or a link.
 fn subject(action: &Action) -> String {
     match action {
@@ -334,7 +342,7 @@ fn subject(action: &Action) -> String {
             Executable::InGuest(command) => command.as_str().to_owned(),
             Executable::Program(program) => program.name.to_string(),
         },
-        Action::LinkList => "the query".to_owned(),
+        Action::LinkList | Action::Can(_) => "the query".to_owned(),
         Action::Put(put) => put.path.to_string(),
         Action::Get(get) => get.path.to_string(),
     }

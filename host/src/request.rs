@@ -237,7 +237,7 @@ pub fn shown(action: &Action) -> Option<Shown> {
         Action::Run(run) | Action::RunReboot(RunReboot { run, .. }) => {
             Some(Shown::Run(shown_run(run.parts())))
         }
-        Action::LinkList => None,
+        Action::LinkList | Action::Can(_) => None,
         Action::LinkSet(LinkSet { link, up }) => {
             let link = Link { link: link.to_string() };
             Some(if *up { Shown::LinkUp(link) } else { Shown::LinkDown(link) })
@@ -257,7 +257,12 @@ pub const fn reboot(action: &Action) -> Option<api::Reboot> {
         Action::RunReboot(RunReboot { reboot: wire::Reboot::OnStatus { status, steps_max }, .. }) => {
             Some(api::Reboot::OnStatus { status: status.get(), steps_max: steps_max.get() })
         }
-        Action::Run(_) | Action::LinkList | Action::LinkSet(_) | Action::Put(_) | Action::Get(_) => None,
+        Action::Run(_)
+        | Action::LinkList
+        | Action::LinkSet(_)
+        | Action::Put(_)
+        | Action::Get(_)
+        | Action::Can(_) => None,
     }
 }
 
@@ -293,7 +298,7 @@ pub fn summary(action: &Action) -> String {
                 }
             }
         }
-        Action::LinkList => action.name().into(),
+        Action::LinkList | Action::Can(_) => action.name().into(),
         Action::LinkSet(LinkSet { link, .. }) => format!("{} {link}", action.name()),
         Action::Put(put) => {
             let form = match put.form {

@@ -175,6 +175,21 @@ fn a_tenant_cannot_learn_whether_another_one_has_uploaded_a_program() {
     assert_eq!(named(b"#!secret"), named(b"#!nobody's"));
     assert_eq!(named(b"#!secret").0, 404);
     assert_eq!(named(b"#!true").0, 201);
+    // Nor by asking what the guest would do with it.
+    let asked = |bytes: &[u8]| {
+        let digest = hex::encode(Sha256::digest(bytes));
+        let action = json!({"action": {"type": "run", "program": {"digest": digest, "name": "p"}}});
+        let answer = world.secured.call(
+            Some(&a),
+            "POST",
+            &format!("/v1/guests/{guest}/can"),
+            action.to_string().as_bytes(),
+        );
+        (answer.status, answer.body.replace(&digest, "DIGEST"))
+    };
+    assert_eq!(asked(b"#!secret"), asked(b"#!nobody's"));
+    assert_eq!(asked(b"#!secret"), asked(b"#!true"));
+    assert_eq!(asked(b"#!secret").0, 503, "it is asked, and the guest is away");
 }
 
 #[test]

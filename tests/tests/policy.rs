@@ -1,7 +1,12 @@
 //! The policy of a real guest's owner: what it allows is done, as the user and within the limits that it says, what it denies
 //! or demands a signature of is refused with the rule's own text, a broken one lets nothing begin, and the agent's own
 //! files are no target, with a policy or without.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failed step is a failed test"
+)]
 
 use doorbell_api::request::State;
 use doorbell_tests::command::{Doorbell, begin};
@@ -75,6 +80,19 @@ impl Yard {
         let detail = request.receipt.clone().unwrap().detail.unwrap_or_default();
         assert_eq!((request.state, request.starts), (State::Refused, 0), "{detail}");
         assert!(detail.contains(rule), "{rule:?} is not in {detail:?}");
+        let can: Vec<&str> =
+            ["--json", "can", GUEST, "--"].into_iter().chain(words.iter().copied()).collect();
+        let said = self.doorbell().run(&can).expect(122).json();
+        assert_eq!((&said["allowed"], &said["detail"]), (&false.into(), &detail.into()), "{said}");
+    }
+
+    /// A guest says that it would begin something, and by which rule.
+    #[track_caller]
+    fn can(&self, words: &[&str], effect: &str, rule: &str) {
+        let can: Vec<&str> = ["--json", "can", GUEST].into_iter().chain(words.iter().copied()).collect();
+        let said = self.doorbell().run(&can).expect(0).json();
+        assert_eq!((&said["allowed"], &said["effect"]), (&true.into(), &effect.into()), "{said}");
+        assert!(said["rule"].as_str().unwrap().contains(rule), "{said}");
     }
 
     fn its_own_files_are_no_target(&self) {
@@ -98,6 +116,7 @@ impl Yard {
         self.refused(&["/sbin/doorbell-agent", "--version"], words);
         let _ = self.doorbell().run(&["push", file, &format!("{GUEST}:/run/other")]).expect(0);
         assert_eq!(self.lab.look("cat /run/other"), "x\n");
+        self.can(&["--", "id"], "allow", "there is no policy");
     }
 
     fn what_is_denied_is_refused_with_the_rules_text(&mut self) {
@@ -139,6 +158,7 @@ impl Yard {
         let script = "test ! -e /run/began && echo signed";
         let words = ["sign", "--guest", GUEST, "--key", key, "--out", out, "--", "sh", "-c", script];
         let _ = self.doorbell().run(&words).expect(0);
+        self.can(&["--signed", out], "require-signature", "rule 1: shells by word");
         let run = self.doorbell().run(&["run", GUEST, "--signed", out]).expect(0);
         assert_eq!(run.stdout, "signed\n");
         let plain = self.doorbell().run(&["run", GUEST, "--", "echo", "plain"]).expect(0);
@@ -164,6 +184,10 @@ impl Yard {
             shown,
         ]);
         assert_eq!(run.expect(0).stdout, "65534\n9\n");
+        let said =
+            self.doorbell().run(&["can", GUEST, "--user", "root", "--", "sh", "-c", shown]).expect(0).stdout;
+        assert!(said.contains("nobody") && said.contains("rule 1: allow run"), "{said}");
+        let _ = self.doorbell().run(&["can", GUEST, "--link-down", "eth0"]).expect(122);
         let ended = self.lab.daemon.finished(&self.lab.submit(sh("exec sleep 600")));
         assert_eq!(ended.state, State::TimedOut, "{:?}", ended.receipt);
         self.refused(&["id"], "no rule fits, and the default is deny");

@@ -26,6 +26,11 @@ fn an_agent_of_the_version_before_is_served_by_this_manager() {
     assert_eq!((refused.state, refused.starts), (State::Refused, 0));
     assert!(refused.receipt.unwrap().detail.unwrap().contains("cannot reboot for a request"));
 
+    // What it would decide it cannot say, and is not asked.
+    let asked = NewRequest::of(sh("true"));
+    let cannot = on("what it cannot say", daemon.client().guest(GUEST).can(&asked)).unwrap_err();
+    assert!(cannot.to_string().contains("has no policy and cannot say"), "{cannot}");
+
     // A guest that is to be pushed to is rung where its agent takes no push; its clock is left alone.
     let change =
         GuestChange { trigger: Some(Trigger::Push), set_clock: Some(true), ..GuestChange::default() };

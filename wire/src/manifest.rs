@@ -66,7 +66,7 @@ impl Text {
     fn action(&mut self, action: &Action) -> Result<(), Unsignable> {
         match action {
             Action::Run(run) => self.run(run),
-            Action::LinkList => Err(Unsignable::Query),
+            Action::LinkList | Action::Can(_) => Err(Unsignable::Query),
             Action::LinkSet(set) => {
                 self.link(set);
                 Ok(())

@@ -71,7 +71,7 @@ impl Asked {
             Action::Put(put) => What::Path(named(put.path.as_str())),
             Action::Get(get) => What::Path(named(get.path.as_str())),
             Action::LinkSet(LinkSet { link, .. }) => What::Link(names_of(link)),
-            Action::LinkList => What::Nothing,
+            Action::LinkList | Action::Can(_) => What::Nothing,
         };
         Self { action: action.name(), what }
     }

@@ -13,6 +13,7 @@ use crate::policy::{Demand, Policy, Ruling};
 use crate::verify::signature::{Gate, Permit};
 use doorbell_wire::ids::{RequestId, ShortText, Tick};
 use doorbell_wire::message::Offer;
+use doorbell_wire::message::action::Action;
 use doorbell_wire::message::outcome::{Outcome, Refusal, SignatureFault};
 use doorbell_wire::session::guest::Guest;
 use std::path::Path;
@@ -84,6 +85,10 @@ impl Agent {
 
     /// A query has no signature, so it is not asked for one where all that has an effect is.
     fn answer(&mut self, offer: &Offer, version: u16) {
+        if let Action::Can(can) = &offer.action {
+            let done = self.can(offer.request, can);
+            return self.ended(offer.request, done);
+        }
         match self.policy.rule_on(&offer.action) {
             Ok(Ruling { demand: Demand::None | Demand::Agent, .. }) => {
                 self.ended(offer.request, query(&offer.action));

@@ -18,7 +18,12 @@ use tracing::{info, warn};
 pub(super) const fn terms_of(action: &Action) -> Option<Terms> {
     match action {
         Action::RunReboot(RunReboot { reboot, step, .. }) => Some(Terms { reboot: *reboot, step: *step }),
-        Action::Run(_) | Action::LinkList | Action::LinkSet(_) | Action::Put(_) | Action::Get(_) => None,
+        Action::Run(_)
+        | Action::LinkList
+        | Action::LinkSet(_)
+        | Action::Put(_)
+        | Action::Get(_)
+        | Action::Can(_) => None,
     }
 }
 

@@ -5,8 +5,8 @@ use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::remote::RemoteArgs;
 use crate::{
-    access, audit, backup, doctor, gc, guest, link, manager, manual, pull, push, request, run, sign, trace,
-    watch,
+    access, audit, backup, can, doctor, gc, guest, link, manager, manual, pull, push, request, run, sign,
+    trace, watch,
 };
 use clap::{Parser, Subcommand};
 use doorbell_client::api::{SOCKET_DEFAULT, SOCKET_ENV};
@@ -43,6 +43,8 @@ enum Command {
     Run(run::RunArgs),
     /// Sign a request, so that its guest knows whose it is, whoever carries it there
     Sign(sign::SignArgs),
+    /// Ask whether a guest would begin something, and which rule of its policy decides
+    Can(can::CanArgs),
     /// Put a file or a directory into a guest
     Push(push::PushArgs),
     /// Read a file or a directory of a guest
@@ -101,6 +103,7 @@ impl Cli {
             Command::Manager(command) => manager::run(&context, command).await,
             Command::Run(args) => run::run(&context, args).await,
             Command::Sign(args) => sign::run(&context, args).await,
+            Command::Can(args) => can::run(&context, args).await,
             Command::Push(args) => push::run(&context, args).await,
             Command::Pull(args) => pull::run(&context, args).await,
             Command::Link(args) => link::run(&context, args).await,

@@ -8,6 +8,7 @@ mod access;
 mod attach;
 mod audit;
 mod backup;
+mod can;
 mod cancel;
 mod cli;
 mod context;

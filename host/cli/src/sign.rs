@@ -60,8 +60,8 @@ pub(crate) struct SignArgs {
 
 /// What is to be done, where it is no command
 #[derive(Args, Debug)]
-struct What {
-    /// Run this file; it is read for its digest, and sent later
+pub(crate) struct What {
+    /// Run this file; it is read for its digest
     #[arg(long, value_name = "FILE", group = "action")]
     program: Option<PathBuf>,
     /// Bring a link up
@@ -70,7 +70,7 @@ struct What {
     /// Bring a link down
     #[arg(long, value_name = "LINK", group = "action")]
     link_down: Option<String>,
-    /// Put this file into the guest; it is read for its digest, and sent later
+    /// Put this file into the guest; it is read for its digest
     #[arg(long, value_name = "FILE", group = "action", requires = "to")]
     put: Option<PathBuf>,
     /// Where the file is to be in the guest
@@ -166,13 +166,13 @@ impl Bundle {
 }
 
 impl What {
-    fn request(self, command: Vec<String>, how: How, most: &Most) -> Result<NewRequest, Failure> {
+    pub(crate) fn request(self, command: Vec<String>, how: How, most: &Most) -> Result<NewRequest, Failure> {
         let is_other =
             self.link_up.is_some() || self.link_down.is_some() || self.put.is_some() || self.get.is_some();
         if is_other && !command.is_empty() {
             return Err(Failure::new(
                 Exit::Misused,
-                "a command and another action cannot be signed together; sign two requests",
+                "a command and another action do not go together; make two requests of them",
             ));
         }
         let action = match self {
@@ -200,7 +200,7 @@ fn to_run(program: Option<&Path>, command: Vec<String>, how: How, most: &Most) -
             None => {
                 return Err(Failure::new(
                     Exit::Misused,
-                    "nothing to sign: give a command behind --, or --program",
+                    "there is nothing to do: give a command behind --, or --program",
                 ));
             }
             command => (command, None),

@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::error::ClientError;
 use crate::http::ANSWER_IN;
 use doorbell_api::guest::{Approval, Guest, GuestChange, NewEnrolment, NewGuest, PendingKey, Rejection};
+use doorbell_api::query::Ruling;
 use doorbell_api::request::{Answer, NewQuery, NewRequest, Query, Request};
 use reqwest::Method;
 use std::time::Duration;
@@ -109,6 +110,15 @@ impl GuestHandle {
     /// Any [`ClientError`].
     pub async fn submit(&self, new: NewRequest) -> Result<Request, ClientError> {
         self.client.submit(&self.name, new).await
+    }
+
+    /// Asks it whether it would begin a request, and which rule of its policy decides. Nothing is done.
+    ///
+    /// # Errors
+    /// Any [`ClientError`]; an agent that has no policy is a conflict.
+    pub async fn can(&self, new: &NewRequest) -> Result<Ruling, ClientError> {
+        let call = self.client.call(Method::POST, &["guests", &self.name, "can"])?;
+        self.client.json(call.timeout(ANSWER_IN.saturating_add(ANSWER_IN)).json(new)).await
     }
 
     /// Asks it something, and waits for the answer.

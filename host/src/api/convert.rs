@@ -16,8 +16,8 @@ use doorbell_api::request::{
 use doorbell_wire::ids::{Digest, GuestCid, LinkName, MacAddress, ShortText};
 use doorbell_wire::limits::{MANAGER_PORT, OUTPUT_LEN_DEFAULT, PATH_LEN_MAX};
 use doorbell_wire::message::action::{
-    Action, Command, Executable, Form, Get, Input, Limits, LinkSelector, LinkSet, Mode, Payload, Program,
-    Put, Reboot, Run, RunParts, RunReboot, Window,
+    Action, Asked, Can, Command, Executable, Form, Get, Input, Limits, LinkSelector, LinkSet, Mode, Payload,
+    Program, Put, Reboot, Run, RunParts, RunReboot, Window,
 };
 use std::num::NonZeroU8;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ pub(crate) async fn request(
             "confirm_within_ms 0 would close every request; leave it out for an hour",
         ));
     }
-    let (action, elsewhere) = action((manager, scope), new.action).await?;
+    let (action, elsewhere) = action((manager, scope, Bytes::Here), new.action).await?;
     let (source, awaits_program) =
         elsewhere.map_or((None, false), |Elsewhere { source, here }| (Some(source), !here));
     Ok(AcceptRequest {
@@ -117,8 +117,24 @@ struct Elsewhere {
     here: bool,
 }
 
-/// The manager, and whose things there are for whoever asks.
-type Within<'a> = (&'a Manager, &'a Scope);
+/// The manager, whose things there are for whoever asks, and whether bytes that are named have to be here.
+type Within<'a> = (&'a Manager, &'a Scope, Bytes);
+
+/// Whether the bytes that a request names have to be here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Bytes {
+    Here,
+    Anywhere,
+}
+
+/// Checks a request that is asked about and not made: its bytes need not be here.
+pub(super) async fn dry(manager: &Manager, scope: &Scope, new: NewRequest) -> Result<Can, ApiError> {
+    let (action, _) = action((manager, scope, Bytes::Anywhere), new.action).await?;
+    let asked = Asked::of(with_reboot(action, new.reboot)?);
+    let asked = asked.ok_or_else(|| ApiError::invalid("a dry run is not asked about"))?;
+    let signed = new.signature.map(crate::signed::read).transpose()?.map(Box::new);
+    Ok(Can { asked, timeout_ms: new.timeout_ms, idempotent: new.idempotent, signed })
+}
 
 async fn action(within: Within<'_>, asked: AskedAction) -> Result<(Action, Option<Elsewhere>), ApiError> {
     let action = match asked {
@@ -235,7 +251,11 @@ fn filled(what: &str, text: String) -> Result<ShortText, ApiError> {
 }
 
 /// The length of a program that a request is about to name, where it is there for whoever asks.
-async fn used((manager, scope): Within<'_>, digest: Digest) -> Result<Option<u64>, ApiError> {
+async fn used((manager, scope, bytes): Within<'_>, digest: Digest) -> Result<Option<u64>, ApiError> {
+    // Nothing is looked at, so that the answer, and the time that it takes, tell nobody what is here.
+    if bytes == Bytes::Anywhere {
+        return Ok(Some(0));
+    }
     if let Some(tenant) = scope.tenant()
         && !manager.store.holds(tenant, digest).await?
     {

@@ -56,6 +56,7 @@ const NEEDS: &[(&str, Need)] = &[
     ("approve-request", ACT),
     ("refuse-request", ACT),
     ("ask", VIEW),
+    ("can", VIEW),
     ("read-output", VIEW),
     ("show-input", VIEW),
     ("put-input", ACT),

@@ -6,6 +6,7 @@ use crate::manager::Manager;
 use crate::power::word;
 use crate::receipt::link_to_api;
 use crate::ring::Query as Waiting;
+use crate::store::GuestRow;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
@@ -29,6 +30,22 @@ pub(super) async fn ask(
 ) -> Result<Json<Answer>, ApiError> {
     let Json(new) = body?;
     let guest = caller.store(&manager).guest(&name.parse()?).await?;
+    let action = match new.query {
+        Query::LinkList => Action::LinkList,
+    };
+    debug!(guest = name, by = %caller.actor(), query = ?new.query, "query");
+    let acknowledgement = answer(&manager, &guest, action, new.timeout_ms).await?;
+    read(&name, acknowledgement).map(Json)
+}
+
+/// Has a connected guest answer a query.
+pub(super) async fn answer(
+    manager: &Manager,
+    guest: &GuestRow,
+    action: Action,
+    timeout_ms: Option<u64>,
+) -> Result<Acknowledgement, ApiError> {
+    let name = guest.name.as_str();
     if let Some(power) = manager.powers.held(guest.id) {
         let is = word(power.state);
         let text = format!("guest {name} is {is} ({}); see: doorbell guest show {name}", power.status);
@@ -39,14 +56,10 @@ pub(super) async fn ask(
         return Err(ApiError::new(ErrorCode::NotConnected, text));
     };
     let (answer, answered) = oneshot::channel();
-    let action = match new.query {
-        Query::LinkList => Action::LinkList,
-    };
-    bell.query(Waiting { action, answer }).map_err(|code| ApiError::new(code, not_asked(&name, code)))?;
-    debug!(guest = name, by = %caller.actor(), query = ?new.query, "query");
-    let wait = Duration::from_millis(new.timeout_ms.unwrap_or(ANSWER_DEFAULT_MS).min(ANSWER_MAX_MS));
+    bell.query(Waiting { action, answer }).map_err(|code| ApiError::new(code, not_asked(name, code)))?;
+    let wait = Duration::from_millis(timeout_ms.unwrap_or(ANSWER_DEFAULT_MS).min(ANSWER_MAX_MS));
     match tokio::time::timeout(wait, answered).await {
-        Ok(Ok(acknowledgement)) => read(&name, acknowledgement).map(Json),
+        Ok(Ok(acknowledgement)) => Ok(acknowledgement),
         Ok(Err(_)) => {
             let text = format!("guest {name} went away before it answered");
             Err(ApiError::new(ErrorCode::NotConnected, text))
@@ -78,7 +91,11 @@ fn read(name: &str, acknowledgement: Acknowledgement) -> Result<Answer, ApiError
             links: links.list().iter().map(link_to_api).collect(),
             links_left_out: links.left_out(),
         }),
-        Evidence::None | Evidence::LinkChange(_) | Evidence::File(_) | Evidence::Rebooted(_) => {
+        Evidence::None
+        | Evidence::LinkChange(_)
+        | Evidence::File(_)
+        | Evidence::Rebooted(_)
+        | Evidence::Verdict(_) => {
             let text = format!("guest {name} did not answer the query: {:?}", acknowledgement.outcome);
             Err(ApiError::new(ErrorCode::NoAnswer, text))
         }

@@ -51,7 +51,17 @@ pub(super) fn of(action: &Action, ack: &Acknowledgement) -> Option<String> {
         (
             Action::Run(_) | Action::LinkList | Action::LinkSet(_) | Action::Put(_) | Action::Get(_),
             Evidence::Rebooted(_),
-        ) => Some(format!("evidence that does not belong to {}", action.name())),
+        )
+        | (
+            Action::Run(_)
+            | Action::LinkList
+            | Action::LinkSet(_)
+            | Action::Put(_)
+            | Action::Get(_)
+            | Action::Can(_),
+            Evidence::Verdict(_),
+        )
+        | (Action::Can(_), _) => Some(format!("evidence that does not belong to {}", action.name())),
         (Action::Run(_) | Action::LinkList, Evidence::None) | (Action::LinkList, Evidence::Links(_)) => None,
         (Action::Run(_) | Action::LinkSet(_) | Action::Put(_) | Action::Get(_), Evidence::Links(_))
         | (Action::Run(_) | Action::LinkList | Action::Put(_) | Action::Get(_), Evidence::LinkChange(_))
@@ -89,7 +99,7 @@ fn reboot_contradiction(wanted: &RunReboot, outcome: &Outcome, evidence: &Eviden
         }
         Evidence::Rebooted(_) => true,
         Evidence::None => false,
-        Evidence::Links(_) | Evidence::LinkChange(_) | Evidence::File(_) => {
+        Evidence::Links(_) | Evidence::LinkChange(_) | Evidence::File(_) | Evidence::Verdict(_) => {
             return Some("evidence that does not belong to run-reboot".into());
         }
     };

@@ -147,7 +147,10 @@ fn with_len(action: Action, len: u64) -> Result<Action, StoreError> {
         Action::RunReboot(RunReboot { run, reboot, step }) => {
             Ok(Action::RunReboot(RunReboot { run: resized(run)?, reboot, step }))
         }
-        other @ (Action::LinkList | Action::LinkSet(_) | Action::Put(_) | Action::Get(_)) => Ok(other),
+        other
+        @ (Action::LinkList | Action::LinkSet(_) | Action::Put(_) | Action::Get(_) | Action::Can(_)) => {
+            Ok(other)
+        }
     }
 }
 

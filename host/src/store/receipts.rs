@@ -157,7 +157,11 @@ fn continues(
 fn boots(ack: &Acknowledgement) -> String {
     match &ack.evidence {
         Evidence::Rebooted(Rebooted { before, after }) => format!(", boot {before} became {after}"),
-        Evidence::None | Evidence::Links(_) | Evidence::LinkChange(_) | Evidence::File(_) => String::new(),
+        Evidence::None
+        | Evidence::Links(_)
+        | Evidence::LinkChange(_)
+        | Evidence::File(_)
+        | Evidence::Verdict(_) => String::new(),
     }
 }
 

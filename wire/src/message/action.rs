@@ -3,10 +3,12 @@
 //! Built by the manager from a command, read by the agent's `apply`. Decoding runs the same checks as building.
 //! A program to start is in `run`, files to put and get are in `files`.
 
+mod can;
 mod files;
 mod reboot;
 mod run;
 
+pub use can::{Asked, Can};
 pub use files::{Form, Get, Mode, Payload, Put};
 pub use reboot::{Reboot, RunReboot};
 pub use run::{Command, Executable, Input, Limits, Program, Run, RunParts, Window};
@@ -30,6 +32,8 @@ pub enum Action {
     Get(Get),
     /// Start a program, and reboot the guest for it.
     RunReboot(RunReboot),
+    /// Say whether something would be begun, and by which rule. A query.
+    Can(Box<Can>),
 }
 
 impl Action {
@@ -38,7 +42,7 @@ impl Action {
     pub const fn run(&self) -> Option<&Run> {
         match self {
             Self::Run(run) | Self::RunReboot(RunReboot { run, .. }) => Some(run),
-            Self::LinkList | Self::LinkSet(_) | Self::Put(_) | Self::Get(_) => None,
+            Self::LinkList | Self::LinkSet(_) | Self::Put(_) | Self::Get(_) | Self::Can(_) => None,
         }
     }
 
@@ -51,7 +55,7 @@ impl Action {
                 Executable::InGuest(_) => None,
             },
             Self::Put(put) => Some(put.payload),
-            Self::LinkList | Self::LinkSet(_) | Self::Get(_) => None,
+            Self::LinkList | Self::LinkSet(_) | Self::Get(_) | Self::Can(_) => None,
         }
     }
 
@@ -60,7 +64,7 @@ impl Action {
     pub const fn input(&self) -> Input {
         match self {
             Self::Run(run) | Self::RunReboot(RunReboot { run, .. }) => run.parts().input,
-            Self::LinkList | Self::LinkSet(_) | Self::Put(_) | Self::Get(_) => Input::None,
+            Self::LinkList | Self::LinkSet(_) | Self::Put(_) | Self::Get(_) | Self::Can(_) => Input::None,
         }
     }
 
@@ -70,7 +74,7 @@ impl Action {
         match self {
             Self::Run(run) | Self::RunReboot(RunReboot { run, .. }) => run.parts().limits.output_len_max,
             Self::Get(_) => OUTPUT_LEN_MAX,
-            Self::LinkList | Self::LinkSet(_) | Self::Put(_) => OUTPUT_LEN_DEFAULT,
+            Self::LinkList | Self::LinkSet(_) | Self::Put(_) | Self::Can(_) => OUTPUT_LEN_DEFAULT,
         }
     }
 
@@ -85,6 +89,7 @@ impl Action {
             Self::LinkSet(LinkSet { up: false, .. }) => "link-down",
             Self::Put(_) => "put",
             Self::Get(_) => "get",
+            Self::Can(_) => "can",
         }
     }
 }

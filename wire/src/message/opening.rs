@@ -195,6 +195,8 @@ impl Capabilities {
     pub const CLOCK: Self = Self(1 << 8);
     /// Looks into a shared directory when it is rung.
     pub const SHARE: Self = Self(1 << 9);
+    /// Has a policy, says what it would decide, and names the rule in a refusal.
+    pub const POLICY: Self = Self(1 << 10);
     /// Checks the signature of a request.
     pub const SIGNED: Self = Self(1 << 11);
     /// Takes the proof of the manager's key.
@@ -212,6 +214,7 @@ impl Capabilities {
         (Self::REBOOT, "reboot"),
         (Self::CLOCK, "clock"),
         (Self::SHARE, "share"),
+        (Self::POLICY, "policy"),
         (Self::SIGNED, "signed"),
         (Self::MANAGER_PROOF, "manager-proof"),
     ];

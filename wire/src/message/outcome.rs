@@ -7,7 +7,9 @@ mod evidence;
 mod ran;
 mod signature;
 
-pub use evidence::{Evidence, FileEvidence, FileKind, LinkChange, LinkState, Links, Rebooted};
+pub use evidence::{
+    Effect, Evidence, FileEvidence, FileKind, LinkChange, LinkState, Links, Rebooted, Verdict,
+};
 pub use ran::{OutputTotals, Ran, StreamTotal, Usage};
 pub use signature::SignatureFault;
 

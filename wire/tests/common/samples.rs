@@ -9,13 +9,13 @@ use doorbell_wire::ids::{
     Sequence, SessionToken, ShortText, Signature,
 };
 use doorbell_wire::message::action::{
-    Action, Command, Executable, Form, Get, Input, Limits, LinkSelector, LinkSet, Mode, Payload, Program,
-    Put, Reboot, Run, RunParts, RunReboot, Window,
+    Action, Asked, Can, Command, Executable, Form, Get, Input, Limits, LinkSelector, LinkSet, Mode, Payload,
+    Program, Put, Reboot, Run, RunParts, RunReboot, Window,
 };
 use doorbell_wire::message::outcome::{
-    Acknowledgement, Evidence, FileEvidence, FileKind, LinkChange, LinkState, Links, NotReceived, NotStarted,
-    NotVerified, Outcome, OutputTotals, Ran, Rebooted, Refusal, Signal, SignatureFault, StartFault,
-    StreamTotal, Usage,
+    Acknowledgement, Effect, Evidence, FileEvidence, FileKind, LinkChange, LinkState, Links, NotReceived,
+    NotStarted, NotVerified, Outcome, OutputTotals, Ran, Rebooted, Refusal, Signal, SignatureFault,
+    StartFault, StreamTotal, Usage, Verdict,
 };
 use doorbell_wire::message::{
     self, Attach, Attached, Capabilities, Chunk, Claims, Credit, Enrolment, Fetch, FromGuest, FromHost,
@@ -104,6 +104,12 @@ vectors! {
             reboot: Reboot::OnStatus { status: number(194), steps_max: number(5) },
             step: number(2),
         }),
+        Action::Can(_) => "offer_can": Action::Can(Box::new(Can {
+            asked: Asked::LinkSet(LinkSet { link: by_name(), up: false }),
+            timeout_ms: None,
+            idempotent: true,
+            signed: None,
+        })),
     }
 }
 
@@ -284,6 +290,11 @@ vectors! {
         Evidence::Rebooted(_) => "evidence_rebooted": Evidence::Rebooted(Rebooted {
             before: BootId::new([0x35; 16]),
             after: BootId::new([0x38; 16]),
+        }),
+        Evidence::Verdict(_) => "evidence_verdict": Evidence::Verdict(Verdict {
+            effect: Effect::RequireSignature,
+            rule: text("rule 2"),
+            run_as: Some(text("app")),
         }),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Used through [`super`]. The manager trusts none of it beyond its form.
 
-use crate::ids::{BootId, Digest, GuestPath, InvalidId, LinkName, MacAddress};
+use crate::ids::{BootId, Digest, GuestPath, InvalidId, LinkName, MacAddress, ShortText};
 use crate::limits::LINKS_MAX;
 use crate::message::action::Mode;
 use crate::message::list::at_most;
@@ -21,6 +21,30 @@ pub enum Evidence {
     File(FileEvidence),
     /// The runs of the guest's kernel before a reboot and behind it; since version 1.
     Rebooted(Rebooted),
+    /// Which rule would decide, for a dry run; since version 1.
+    Verdict(Verdict),
+}
+
+/// What the guest's policy says of something that was asked about.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What the rule does.
+    pub effect: Effect,
+    /// The rule's own text.
+    pub rule: ShortText,
+    /// The user that it would run as, where the rule says so.
+    pub run_as: Option<ShortText>,
+}
+
+/// What a rule of a policy does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum Effect {
+    /// It lets it begin.
+    Allow,
+    /// It refuses it.
+    Deny,
+    /// It lets it begin with a good signature.
+    RequireSignature,
 }
 
 /// The two sides of a reboot.
