@@ -10,7 +10,6 @@ use crate::table::{Cell, facts};
 use crate::text::{plain, word};
 use clap::Args;
 use doorbell_client::api::query::Ruling;
-use doorbell_client::api::request::Action;
 use std::path::PathBuf;
 
 #[derive(Args, Debug)]
@@ -42,7 +41,6 @@ pub(crate) async fn run(context: &Context, args: CanArgs) -> Result<Exit, Failur
             let reboot = args.reboots.reboot();
             let mut new = args.what.request(args.command, args.how, &args.most)?;
             (new.timeout_ms, new.reboot) = (timeout_ms, reboot);
-            new.idempotent = !matches!(new.action, Action::Run(_));
             new
         }
     };

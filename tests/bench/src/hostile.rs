@@ -36,7 +36,7 @@ pub(crate) fn run(bin: &Path, directory: &Path, quick: bool) -> Result<Report> {
     let mut manor = Manor::start(bin, directory)?;
     let mut rows = Rows::default();
     let count = if quick { QUICK } else { FULL };
-    manor.one_of_each(&mut Rows::default(), WARM)?;
+    manor.quiet(&mut Rows::default(), WARM)?;
     for attack in ATTACKS {
         manor.beside(attack, &mut rows, count)?;
     }
@@ -68,8 +68,8 @@ impl Manor {
 
     /// Quiet, then the attack, and the way back: what it opened has to be closed again.
     fn beside(&mut self, attack: &Attack, rows: &mut Rows, count: u32) -> Result<()> {
-        let before = self.open_files()?;
-        self.one_of_each(rows, count)?;
+        let before = open_files(self.manager.id())?;
+        self.quiet(rows, count)?;
         let stop = Arc::new(AtomicBool::new(false));
         let neighbour = Neighbour {
             intruder: self.intruder.clone(),
@@ -78,7 +78,7 @@ impl Manor {
         };
         let attacker = std::thread::spawn(attack.begin(neighbour));
         let times = self.while_it_lasts(count);
-        let (files, resident) = (self.open_files()?, self.manager.resident_kib()?);
+        let (files, resident) = (open_files(self.manager.id())?, self.manager.resident_kib()?);
         ensure!(!attacker.is_finished(), "the attack {:?} ended by itself", attack.what);
         stop.store(true, Ordering::Relaxed);
         let (intruder, done) = attacker.join().ok().with_context(|| format!("{} broke", attack.what))?;
@@ -104,7 +104,7 @@ impl Manor {
         Ok(times)
     }
 
-    fn one_of_each(&self, rows: &mut Rows, count: u32) -> Result<()> {
+    fn quiet(&self, rows: &mut Rows, count: u32) -> Result<()> {
         let times = (0..count).map(|_| self.one()).collect::<Result<Vec<_>>>()?;
         rows.add_times(Kind::Doorbell, QUIET, "in quiet, command to receipt at the API", &times);
         Ok(())
@@ -117,17 +117,16 @@ impl Manor {
         Ok(start.elapsed())
     }
 
-    fn open_files(&self) -> Result<usize> {
-        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.manager.id()))?.count())
-    }
-
     fn closes_again(&mut self, attack: &Attack, before: usize) -> Result<()> {
-        let pid = self.manager.id();
-        let open = || std::fs::read_dir(format!("/proc/{pid}/fd")).map(Iterator::count).ok();
         // The API's own connections come and go.
-        let closed = || open().filter(|now| *now <= before + API_FILES).map(drop);
+        let process = self.manager.id();
+        let closed = || open_files(process).ok().filter(|now| *now <= before + API_FILES).map(drop);
         self.manager.until(&format!("the descriptors of {} are closed", attack.what), closed)
     }
+}
+
+fn open_files(process: u32) -> Result<usize> {
+    Ok(std::fs::read_dir(format!("/proc/{process}/fd"))?.count())
 }
 
 /// The row that all others are held against.

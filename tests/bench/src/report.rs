@@ -77,7 +77,7 @@ impl Report {
     fn markdown(&self, budgets: &[Budget]) -> String {
         let mut text = format!("# Benchmark: {} guest\n\n", self.place);
         let how = if self.quick { " A quick run: few samples, small transfers." } else { "" };
-        let _ = writeln!(text, "{}. One run, everything in turn in the same guest.{how}\n", self.at);
+        let _ = writeln!(text, "{}. One run, everything in turn.{how}\n", self.at);
         let _ = writeln!(text, "| | |\n|---|---|");
         for (what, value) in &self.machine {
             let _ = writeln!(text, "| {what} | {value} |");
@@ -102,7 +102,12 @@ impl Report {
         for (what, why) in &self.rows.absent {
             let _ = writeln!(text, "- {what}: {}", why.replace('\n', " "));
         }
-        let _ = writeln!(text, "\n![times]({0}.times.svg)\n\n![rates]({0}.rates.svg)", self.place);
+        // A picture is drawn only of what was measured.
+        for (name, unit) in [("times", "ms"), ("rates", "MiB/s")] {
+            if self.rows.rows.iter().any(|row| row.unit == unit) {
+                let _ = writeln!(text, "\n![{name}]({}.{name}.svg)", self.place);
+            }
+        }
         text
     }
 
